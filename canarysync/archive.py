@@ -1,0 +1,99 @@
+"""Filing away: an entry whose outcome is known, to its place, with its sidecar. Steps 4 to 6 of the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from canarysync import filing, sidecar
+from canarysync.answers import Refused
+from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX
+from canarysync.config import Route
+from canarysync.filing import Content, Move, TargetTaken
+from canarysync.ledger import DONE, Entry, Ledger
+from canarysync.model import Problem, Rejection, Score
+
+Details = Score | Rejection | Refused | None
+"""What is known of the file beyond its entry; None after a crash, when the file is gone."""
+
+_MOST_NAMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Unfiled:
+    """The move failed for now; the outcome stands, and no request will follow from this."""
+
+    reason: str
+
+
+class Archive:
+    """The done/ and failed/ folders of one route."""
+
+    def __init__(self, route: Route, ledger: Ledger, now: Callable[[], datetime], endpoint: str) -> None:
+        self._route = route
+        self._ledger = ledger
+        self._now = now
+        self._endpoint = endpoint
+
+    def done_name(self, name: str) -> str:
+        """The name that a file will have in done/."""
+        return self._free_name(self._route.done, name, RECEIPT_SUFFIX)
+
+    def failed_name(self, name: str) -> str:
+        """The name that a file will have in failed/."""
+        return self._free_name(self._route.failed, name, ERROR_SUFFIX)
+
+    def _free_name(self, folder: Path, name: str, suffix: str) -> str:
+        tag = f"{self._now():%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
+        return filing.free_name(folder, name, suffix, tag)
+
+    def file_away(self, entry: Entry, content: Content | None, details: Details) -> Entry | Unfiled:
+        """Move the file, write the sidecar, make both durable. May be repeated after a crash at any point."""
+        done = entry.state in DONE
+        try:
+            for _ in range(_MOST_NAMES):
+                try:
+                    filing.file_away(self._move(entry, content, details))
+                    break
+                except TargetTaken:  # by a file that someone put there since the name was chosen
+                    free = self.done_name if done else self.failed_name
+                    entry = self._ledger.retarget(entry, free(entry.name))
+            else:
+                return Unfiled("no free name for it")
+            if done:
+                filing.drop_stale_error(self._route.failed, entry.name, ERROR_SUFFIX)
+        except OSError as error:
+            return Unfiled(f"cannot be filed: {os.strerror(error.errno or 0)}")
+        self._ledger.filed(entry, self._now())
+        return entry
+
+    def _move(self, entry: Entry, content: Content | None, details: Details) -> Move:
+        done = entry.state in DONE
+        assert entry.target is not None
+        return Move(
+            entry_id=entry.id,
+            # A detached entry has no file any more; what bears its name now is another one.
+            source=self._route.drop / (f".canarysync-{entry.id}.gone" if entry.detached else entry.name),
+            folder=self._route.done if done else self._route.failed,
+            target=entry.target,
+            suffix=RECEIPT_SUFFIX if done else ERROR_SUFFIX,
+            signature=entry.signature,
+            sha256=entry.sha256,
+            sidecar=lambda missing: self._sidecar(entry, details, missing),
+            content=content.data if content is not None and content.sha256 == entry.sha256 else None,
+        )
+
+    def _sidecar(self, entry: Entry, details: Details, missing: bool) -> bytes:
+        if entry.state in DONE:
+            score_id = details.score_id if isinstance(details, Score) else None
+            return sidecar.receipt(entry, self._endpoint, score_id, missing=missing)
+        assert entry.code is not None
+        message = sidecar.message_for(entry.code, entry.status)
+        problems: tuple[Problem, ...] = ()
+        if isinstance(details, Rejection):
+            message, problems = details.message, details.problems
+        response = details.words if isinstance(details, Refused) else None
+        return sidecar.error(entry, message, problems, response, missing=missing)

@@ -1,0 +1,104 @@
+"""Requests as the pipeline wants them: with a token in hand that is renewed once, and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from canarysync.answers import (
+    Answer,
+    Deferred,
+    HoldApi,
+    Refused,
+    Reply,
+    Unauthorized,
+    Unreachable,
+    Uploaded,
+    Verdict,
+    judge_other,
+    judge_put,
+)
+from canarysync.answers import InDoubt as Doubtful
+from canarysync.model import Score, Token
+from canarysync.readback import RemoteScore, scores_in
+
+V = TypeVar("V")
+
+NoToken = Deferred | HoldApi | Unreachable
+"""Why there is no token now; none of these is any file's fault."""
+
+PutVerdict = Uploaded | Refused | Deferred | Unreachable | HoldApi | Doubtful
+
+
+class Tokens(Protocol):
+    """Where access tokens come from (auth.py). Safe to call from many threads."""
+
+    def current(self) -> Token | NoToken:
+        """A token that is good as far as we know."""
+
+    def renewed(self, stale: Token) -> Token | NoToken:
+        """Another token than ``stale``, which the API did not accept."""
+
+
+class ScoreApi(Protocol):
+    """One HTTP attempt each (upload.py)."""
+
+    def put(self, score: Score, token: str) -> Reply:
+        """PUT put-score."""
+
+    def listing(self, assessment_id: str, token: str) -> Reply:
+        """GET get-scores."""
+
+
+class Unanswerable:
+    """The API cannot say what it holds (403, 404, 405, 501 …)."""
+
+
+class Calls:
+    """The API with its tokens."""
+
+    def __init__(self, api: ScoreApi, tokens: Tokens, now: Callable[[], datetime]) -> None:
+        self._api = api
+        self._tokens = tokens
+        self._now = now
+
+    def token(self) -> Token | NoToken:
+        """A token, to be had before an intent is written: without one nothing would be sent."""
+        return self._tokens.current()
+
+    def put(self, score: Score, token: Token, attempts: int) -> PutVerdict:
+        """PUT a score; a 401 is answered with one renewed token. ``attempts`` counts this one."""
+
+        def request(token: Token) -> Verdict:
+            return judge_put(self._api.put(score, token.secret), self._now(), attempts)
+
+        return self._authorized(request, token)
+
+    def listing(self, assessment_id: str) -> list[RemoteScore] | Unanswerable | NoToken:
+        """What the API holds of an assessment."""
+
+        def request(token: Token) -> Answer | NoToken | Unauthorized | Refused:
+            return judge_other(self._api.listing(assessment_id, token.secret), self._now())
+
+        token = self.token()
+        if not isinstance(token, Token):
+            return token
+        verdict: Answer | Refused | NoToken = self._authorized(request, token)
+        if isinstance(verdict, Refused):
+            return Unanswerable()
+        if not isinstance(verdict, Answer):
+            return verdict
+        found = scores_in(verdict.body, assessment_id)
+        return Deferred("the list of scores cannot be understood") if found is None else found
+
+    def _authorized(self, request: Callable[[Token], V | Unauthorized], token: Token) -> V | NoToken:
+        verdict = request(token)
+        if not isinstance(verdict, Unauthorized):
+            return verdict
+        fresh = self._tokens.renewed(token)
+        if not isinstance(fresh, Token):  # which is no fault of the request that was to be made
+            return replace(fresh, everyone=True) if isinstance(fresh, Deferred) else fresh
+        verdict = request(fresh)
+        return HoldApi("HTTP 401: a fresh token is not accepted") if isinstance(verdict, Unauthorized) else verdict

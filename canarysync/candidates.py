@@ -1,0 +1,47 @@
+"""Which names in a drop folder are score files? Pure: names in, a verdict out. Contents play no part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from fnmatch import translate
+
+from canarysync.model import Syntax
+
+RECEIPT_SUFFIX = ".receipt.json"
+ERROR_SUFFIX = ".error.json"
+
+_PASSING = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".download", ".swp")
+
+
+class Skipped(StrEnum):
+    """Why a name is left alone; counted and shown by ``status``."""
+
+    HIDDEN = "hidden files"
+    PASSING = "temporary files"
+    SIDECAR = "sidecars"
+    NO_PATTERN = "files that no pattern matches"
+
+
+class Matcher:
+    """The ``match`` patterns of a route (fnmatch, case ignored) after the names that are always skipped."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._matches = re.compile("|".join(translate(pattern.lower()) for pattern in patterns)).match
+
+    def skipped(self, name: str) -> Skipped | None:
+        """Why ``name`` is no candidate; None when it is one."""
+        folded = name.lower()
+        if folded.startswith("."):
+            return Skipped.HIDDEN
+        if folded.endswith(_PASSING) or folded.endswith("~") or folded.startswith("~$"):
+            return Skipped.PASSING
+        if folded.endswith((RECEIPT_SUFFIX, ERROR_SUFFIX)):
+            return Skipped.SIDECAR
+        return None if self._matches(folded) else Skipped.NO_PATTERN
+
+
+def syntax_of(name: str) -> Syntax:
+    """How a candidate is read. Patterns end in .json, .yaml or .yml (config.py holds them to it)."""
+    return Syntax.JSON if name.lower().endswith(".json") else Syntax.YAML

@@ -1,0 +1,186 @@
+"""Writes that survive a power cut, and moves that never overwrite: the only place that knows how."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from canarysync.errors import HeldError
+
+_log = logging.getLogger(__name__)
+_RENAME_NOREPLACE = 1
+_AT_FDCWD = -100
+_NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
+_said_unsynced: set[str] = set()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable. Some network and FUSE mounts refuse this: said once, then accepted."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        if str(folder) not in _said_unsynced:
+            _said_unsynced.add(str(folder))
+            _log.warning(
+                "folder cannot be fsynced: a power cut may undo the last moves", extra={"path": folder}
+            )
+    finally:
+        os.close(fd)
+
+
+def write_new(path: Path, content: bytes, temporary: str, mode: int = 0o640) -> None:
+    """Create ``path`` with all of ``content`` or not at all; by way of the name ``temporary`` beside it.
+
+    The folder is not synced. Raises FileExistsError when ``path`` is there already.
+    """
+    write_new_from(path, lambda fd: write_all(fd, content), temporary, mode)
+
+
+def write_new_from(path: Path, fill: Callable[[int], None], temporary: str, mode: int = 0o640) -> None:
+    """Like ``write_new``, with ``fill`` writing the content to a file descriptor."""
+    passing = path.with_name(temporary)
+    fd = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        try:
+            fill(fd)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        rename_new(passing, path)
+    except BaseException:
+        passing.unlink(missing_ok=True)
+        raise
+
+
+def replace(path: Path, content: bytes, temporary: str, mode: int = 0o640) -> None:
+    """Put ``content`` in the place of ``path``, all of it or nothing. The folder is not synced."""
+    passing = path.with_name(temporary)
+    passing.unlink(missing_ok=True)
+    fd = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        write_all(fd, content)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(passing, path)
+
+
+def write_all(fd: int, content: bytes) -> None:
+    """write(2) until everything is written."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """rename(2) that fails with FileExistsError instead of replacing ``target``.
+
+    Where the kernel or the file system cannot do that in one call (CIFS, some FUSE), link and unlink; where
+    there are no hard links either, look first: only we write into these folders.
+    """
+    try:
+        _renameat2(source, target)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+        _rename_by_link(source, target)
+
+
+def _renameat2(source: Path, target: Path) -> None:
+    call = getattr(_libc, "renameat2", None)
+    if call is None:  # musl before 1.2.5, glibc before 2.28
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(source), None, str(target))
+
+
+def _rename_by_link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        os.rename(source, target)
+    else:
+        os.unlink(source)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Lock:
+    """An flock(2) on a file whose second line says who holds it. The first line belongs to the caller."""
+
+    def __init__(self, path: Path, first_line: bytes) -> None:
+        """Take the lock on ``path``, or raise HeldError naming the holder. A new file gets ``first_line``."""
+        self.path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
+        try:
+            self._take()
+            if not self.first_line():
+                os.pwrite(self._fd, first_line.rstrip(b"\n") + b"\n", 0)
+            self._sign()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _take(self) -> None:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HeldError(
+                "take the lock",
+                str(self.path),
+                f"held by {self._holder()}",
+                "only one canarysync may work on a folder; stop the other one, or leave the work to it",
+            ) from None
+
+    def first_line(self) -> bytes:
+        """The caller's line, without its end; empty when it was never written to the end."""
+        line, end, _ = os.pread(self._fd, 4096, 0).partition(b"\n")
+        return line if end else b""
+
+    def same_file(self) -> bool:
+        """Whether the path still leads to the file that is locked."""
+        try:
+            there = os.stat(self.path, follow_symlinks=False)
+        except OSError:
+            return False
+        here = os.fstat(self._fd)
+        return (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev)
+
+    def _sign(self) -> None:
+        since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        start = len(self.first_line()) + 1
+        line = json.dumps(holder).encode() + b"\n"
+        os.pwrite(self._fd, line, start)
+        os.ftruncate(self._fd, start + len(line))
+        os.fsync(self._fd)
+
+    def _holder(self) -> str:
+        lines = os.pread(self._fd, 4096, 0).split(b"\n")
+        try:
+            holder = json.loads(lines[1])
+            host, since = str(holder["host"])[:64], str(holder["since"])[:32]
+            return f"process {int(holder['pid'])} on {host!a} since {since!a}"
+        except (IndexError, ValueError, KeyError, TypeError):
+            return "another process"
+
+    def release(self) -> None:
+        """Let go; the file stays."""
+        os.close(self._fd)

@@ -1,0 +1,65 @@
+"""Errors carry data (operation, path, cause, hint); prose is made of them once, at the edge (cli.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+from canarysync.model import Problem
+
+
+class Exit(IntEnum):
+    """The exit codes of every command. TRY_AGAIN wins over NEEDS_A_PERSON; the rest follow sysexits.h."""
+
+    OK = 0
+    NEEDS_A_PERSON = 1
+    USAGE = 2
+    DEFECT = 70
+    TRY_AGAIN = 75
+    CONFIG = 78
+    INTERRUPTED = 130
+
+
+class CanarysyncError(Exception):
+    """A trouble that canarysync knows: what was being done, to what, why it failed, what to do."""
+
+    exit_code = Exit.NEEDS_A_PERSON
+
+    def __init__(self, operation: str, path: str = "", cause: str = "", hint: str = "") -> None:
+        super().__init__(operation, path, cause, hint)
+        self.operation = operation
+        self.path = path
+        self.cause = cause
+        self.hint = hint
+
+
+class ConfigError(CanarysyncError):
+    """The configuration cannot be used. ``problems`` holds every one found, each with its line."""
+
+    exit_code = Exit.CONFIG
+
+    def __init__(self, path: str, problems: Sequence[Problem], hint: str = "") -> None:
+        super().__init__("read the configuration", path, hint=hint)
+        self.problems = tuple(problems)
+
+
+class SetupError(CanarysyncError):
+    """A folder, a secret or the state folder is not as it has to be before anything can start."""
+
+    exit_code = Exit.CONFIG
+
+
+class HeldError(CanarysyncError):
+    """Another canarysync holds this route (or this ledger) now."""
+
+    exit_code = Exit.TRY_AGAIN
+
+
+class LedgerError(CanarysyncError):
+    """The ledger could not record something, so nothing that depends on it may be done."""
+
+    exit_code = Exit.TRY_AGAIN
+
+
+class UuidOwned(CanarysyncError):
+    """The API named a uuid that another entry already owns."""

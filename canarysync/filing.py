@@ -1,0 +1,323 @@
+"""Reading a file once, and filing it away: the move, the sidecar, the fsyncs. Every step may be repeated."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from canarysync import durable
+from canarysync.model import Kind, Signature
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A regular file that did not change while it was read."""
+
+    data: bytes = field(repr=False)
+    sha256: str
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class NotRead:
+    """A file that was not read. ``kind`` FILE means that it is too large, or changed under our eyes (``changing``)."""
+
+    kind: Kind
+    signature: Signature | None = None
+    changing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One file on its way out of the drop folder. ``sha256`` is None for a file that was never read.
+
+    ``sidecar`` gives the sidecar's bytes, once it is known whether the file is missing. ``content`` is what was
+    read, while the process that read it lives.
+    """
+
+    entry_id: str
+    source: Path
+    folder: Path
+    target: str
+    suffix: str
+    signature: Signature
+    sha256: str | None
+    sidecar: Callable[[bool], bytes]
+    content: bytes | None = field(default=None, repr=False)
+
+
+class TargetTaken(Exception):
+    """The reserved name is in use by something that is not ours: another name is needed."""
+
+
+def look(path: Path, *, by_open: bool = False) -> tuple[Kind, Signature | None]:
+    """What stands at ``path``. ``by_open`` asks through an open file, since network mounts cache what lstat says."""
+    try:
+        seen = os.lstat(path)
+        if not stat.S_ISREG(seen.st_mode):
+            return (Kind.MISSING if stat.S_ISDIR(seen.st_mode) else Kind.UNSAFE), _signature(seen)
+        if by_open:
+            fd = _open(path)
+            try:
+                seen = os.fstat(fd)
+            finally:
+                os.close(fd)
+    except OSError as error:
+        return _kind_of(error), None
+    return Kind.FILE, _signature(seen)
+
+
+def read(path: Path, most_bytes: int) -> Content | NotRead:
+    """Read a regular file of at most ``most_bytes`` without following links or waiting on a FIFO."""
+    kind, signature = look(path)
+    if kind is not Kind.FILE:
+        return NotRead(kind, signature)
+    try:
+        fd = _open(path)
+        try:
+            return _read_open(fd, most_bytes)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        return NotRead(_kind_of(error))
+
+
+def _read_open(fd: int, most_bytes: int) -> Content | NotRead:
+    before = os.fstat(fd)
+    if not stat.S_ISREG(before.st_mode):
+        return NotRead(Kind.UNSAFE, _signature(before))
+    if before.st_size > most_bytes:
+        return NotRead(Kind.FILE, _signature(before))
+    parts = []
+    while part := os.read(fd, _CHUNK_BYTES):
+        parts.append(part)
+        if sum(map(len, parts)) > most_bytes:
+            break
+    data = b"".join(parts)
+    after = _signature(os.fstat(fd))
+    if after != _signature(before) or len(data) != after.size_bytes:
+        return NotRead(Kind.FILE, after, changing=True)
+    return Content(data, hashlib.sha256(data).hexdigest(), after)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+
+
+def _kind_of(error: OSError) -> Kind:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return Kind.MISSING
+    return Kind.UNSAFE if error.errno == errno.ELOOP else Kind.UNREADABLE
+
+
+def _signature(seen: os.stat_result) -> Signature:
+    return Signature(seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_dev)
+
+
+def sync(path: Path) -> None:
+    """fsync the file itself: what is sent has to be what a power cut leaves."""
+    fd = _open(path)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.EROFS):
+            raise
+    finally:
+        os.close(fd)
+
+
+def obstacle(source: Path, folders: tuple[Path, ...]) -> str:
+    """Why ``source`` could not be moved into ``folders`` later on; empty when nothing stands in the way."""
+    for folder in (source.parent, *folders):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return f"no right to write in {folder.name}/"
+    parent, file, user = os.stat(source.parent), os.lstat(source), os.geteuid()
+    if parent.st_mode & stat.S_ISVTX and user not in (0, parent.st_uid, file.st_uid):
+        return f"{source.parent.name}/ has the sticky bit, and the file belongs to another user"
+    return ""
+
+
+def free_name(folder: Path, name: str, suffix: str, tag: str) -> str:
+    """The name for a file in ``folder``: its own, or with ``tag`` (unique) where that is in use or too long."""
+    longest = os.pathconf(folder, "PC_NAME_MAX") - len(suffix)
+    if len(os.fsencode(name)) <= longest and not _in_use(folder, name, suffix):
+        return name
+    stem, dot, ending = name.rpartition(".")
+    end = f".{tag}{dot}{ending}"
+    kept = os.fsencode(stem)[: longest - len(os.fsencode(end))].decode("utf-8", "ignore")
+    return f"{kept}{end}"
+
+
+def _in_use(folder: Path, name: str, suffix: str) -> bool:
+    return os.path.lexists(folder / name) or os.path.lexists(folder / f"{name}{suffix}")
+
+
+def file_away(move: Move) -> bool:
+    """Steps 4 to 6: sidecar, move, fsync of both folders. Returns whether the file was there to be moved.
+
+    May be repeated after a crash at any point. Nothing is ever overwritten. A stranger that took the file's
+    place is left, or put back, in the drop folder. Raises TargetTaken, and OSError as the system gives it.
+    """
+    target = move.folder / move.target
+    ours = _our_sidecar(move)
+    if os.path.lexists(target):
+        if not ours:
+            raise TargetTaken
+        _drop_leftover_source(move)
+        found = True
+    else:
+        found = _move(move, target, ours)
+    durable.sync_folder(move.folder)
+    if move.source.parent.is_dir():
+        durable.sync_folder(move.source.parent)
+    return found
+
+
+def _move(move: Move, target: Path, ours: bool) -> bool:
+    """Put the file at ``target``, with its sidecar before it; False when there is nothing to put there."""
+    here = _is_the_file(move, move.source)
+    found = here or move.content is not None
+    _write_sidecar(move, missing=not found, ours=ours)
+    if here and _rename(move, target):
+        return True
+    if move.content is not None:
+        durable.write_new(target, move.content, _temporary(move))
+        return True
+    if found:  # it was there a moment ago: say in the sidecar that it is not any more
+        _write_sidecar(move, missing=True, ours=True)
+    return False
+
+
+def _rename(move: Move, target: Path) -> bool:
+    """Move the source to ``target``; False, with the drop folder as it was, when it was not what we knew."""
+    try:
+        durable.rename_new(move.source, target)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return _copy(move, target)
+    if _is_the_file(move, target):
+        return True
+    _put_back(target, move.source, move.entry_id)
+    return False
+
+
+def _put_back(stranger: Path, source: Path, entry_id: str) -> None:
+    """A file slipped in under the name before our rename: it goes back, as a new file of its own."""
+    try:
+        durable.rename_new(stranger, source)
+    except FileExistsError:
+        durable.rename_new(stranger, source.with_name(f"{source.stem[:100]}.{entry_id}{source.suffix}"))
+
+
+def _copy(move: Move, target: Path) -> bool:
+    """The move to another file system: copy, fsync, rename; the source goes only if it is still that file."""
+    if look(move.source)[0] is not Kind.FILE:
+        raise OSError(errno.EXDEV, "only regular files can be moved to another file system", str(move.source))
+    try:
+        durable.write_new_from(target, lambda fd: _copy_bytes(move, fd), _temporary(move))
+    except _Stranger:
+        return False
+    durable.sync_folder(move.folder)
+    _drop_leftover_source(move)
+    return True
+
+
+class _Stranger(Exception):
+    """What is being copied is not the file of the entry."""
+
+
+def _copy_bytes(move: Move, fd: int) -> None:
+    digest = hashlib.sha256()
+    source = _open(move.source)
+    try:
+        while part := os.read(source, _CHUNK_BYTES):
+            digest.update(part)
+            durable.write_all(fd, part)
+        seen = os.fstat(source)
+    finally:
+        os.close(source)
+    if move.sha256 not in (None, digest.hexdigest()):
+        raise _Stranger
+    os.fchmod(fd, stat.S_IMODE(seen.st_mode))
+    os.utime(fd, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+
+def _drop_leftover_source(move: Move) -> None:
+    """A crash between link and unlink, or copy and unlink, leaves the source: gone with it if it is that very file."""
+    if look(move.source) == (Kind.FILE, move.signature) and _is_the_file(move, move.source):
+        os.unlink(move.source)
+
+
+def _is_the_file(move: Move, path: Path) -> bool:
+    """Whether ``path`` holds what the entry describes: the same bytes, or for an unread file the same stat."""
+    kind, signature = look(path)
+    if signature is None or kind is Kind.MISSING:
+        return False
+    if move.sha256 is None:
+        known = move.signature
+        return (signature.inode, signature.size_bytes) == (known.inode, known.size_bytes)
+    if kind is not Kind.FILE or signature.size_bytes != move.signature.size_bytes:
+        return False
+    content = read(path, signature.size_bytes)
+    return isinstance(content, Content) and content.sha256 == move.sha256
+
+
+def _our_sidecar(move: Move) -> bool:
+    """Whether the sidecar is there already, and ours."""
+    path = _sidecar_path(move)
+    if not os.path.lexists(path):
+        return False
+    content = read(path, 16 << 20)
+    try:
+        found = json.loads(content.data) if isinstance(content, Content) else None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or found.get("entryId") != move.entry_id:
+        raise TargetTaken
+    return True
+
+
+def _write_sidecar(move: Move, *, missing: bool, ours: bool) -> None:
+    path, content = _sidecar_path(move), move.sidecar(missing)
+    if ours:
+        # Ours from before a crash; what it says of the file may have changed since.
+        durable.replace(path, content, _temporary(move))
+        return
+    try:
+        durable.write_new(path, content, _temporary(move))
+    except FileExistsError:
+        raise TargetTaken from None
+
+
+def _sidecar_path(move: Move) -> Path:
+    return move.folder / f"{move.target}{move.suffix}"
+
+
+def _temporary(move: Move) -> str:
+    return f".canarysync-{move.entry_id}.tmp"
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what a crash left of our own temporary files. Only for the holder of the route's lock."""
+    with os.scandir(folder) as names:
+        leftovers = [Path(n.path) for n in names if n.name.startswith(".canarysync-") and ".tmp" in n.name]
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+
+
+def drop_stale_error(failed: Path, name: str, suffix: str) -> None:
+    """Remove ``name``'s error sidecar once the file itself has left failed/."""
+    sidecar = failed / f"{name}{suffix}"
+    if os.path.lexists(sidecar) and not os.path.lexists(failed / name):
+        sidecar.unlink(missing_ok=True)

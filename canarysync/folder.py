@@ -1,0 +1,119 @@
+"""Whose folder is it? The drop folder's marker: it carries the route's id, and the lock on the route."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from canarysync.config import Route
+from canarysync.durable import Lock, sync_folder
+from canarysync.errors import SetupError
+
+MARKER = ".canarysync"
+
+DROP_MODE, FILED_MODE, STATE_MODE = 0o2770, 0o2750, 0o700
+
+
+class FolderGone(Exception):
+    """The drop folder that we know is not there now (an unmounted share?): wait, and conclude nothing."""
+
+
+def take(route: Route, known_id: str | None, remember: Callable[[str], None]) -> Lock:
+    """Lock a route's drop folder, and make sure that it is the one that the ledger knows.
+
+    At a route's first start the folder gets its id, which ``remember`` stores before anything else happens.
+    Raises FolderGone, HeldError when another canarysync has it, SetupError when it cannot be used at all.
+    """
+    marker = route.drop / MARKER
+    if known_id is None:
+        _first_start(route)
+    elif not marker.is_file():
+        raise FolderGone
+    first_line = json.dumps({"routeId": known_id or str(uuid.uuid4())}).encode()
+    try:
+        lock = Lock(marker, first_line)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FolderGone from None
+    except OSError as error:
+        raise SetupError("lock the drop folder", str(marker), os.strerror(error.errno or 0)) from None
+    try:
+        found = route_id_in(lock.first_line())
+        _compare(route, known_id, found)
+        if known_id is None:
+            sync_folder(route.drop)
+            remember(found)
+        make_missing(route)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def route_id_in(line: bytes) -> str:
+    """The route's id from a marker's first line; empty when there is none."""
+    try:
+        found = json.loads(line)
+        return str(uuid.UUID(found["routeId"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+
+
+def _compare(route: Route, known_id: str | None, found: str) -> None:
+    if not found:
+        raise SetupError(
+            "read the drop folder's marker", str(route.drop / MARKER), "it holds no route id", "restore or remove it"
+        )
+    if known_id is not None and found != known_id:
+        raise SetupError(
+            "recognise the drop folder",
+            str(route.drop),
+            "its marker carries another route's id: another folder was mounted or moved here, or the state folder is "
+            "not this route's",
+            "mount the right folder, or give the route another name to start it afresh",
+        )
+
+
+def _first_start(route: Route) -> None:
+    """Before a route is known: its folder has to exist; only in an empty one are the sub-folders made."""
+    if route.drop.is_dir():
+        return
+    home = route.drop.parent
+    if home.is_dir() and not any(home.iterdir()):
+        make_folders(route)
+        return
+    raise SetupError(
+        "find the drop folder",
+        str(route.drop),
+        "it does not exist",
+        f"if this is the right place, create it: canarysync init, or mkdir -p {route.drop}",
+    )
+
+
+def make_folders(route: Route) -> None:
+    """Create drop/, done/ and failed/ with the rights of a shared drop box, and the route's group."""
+    make(route.drop, DROP_MODE, route.group)
+    make_missing(route)
+
+
+def make_missing(route: Route) -> None:
+    """Create done/ and failed/ where they are missing, beside a drop folder that is known to be ours."""
+    for folder in (route.done, route.failed):
+        if not folder.is_dir():
+            make(folder, FILED_MODE, route.group)
+
+
+def make(folder: Path, mode: int, group: str | None = None) -> None:
+    """Create one folder, durably, with exactly these rights."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if group is not None:
+            shutil.chown(folder, group=group)
+        folder.chmod(mode)
+        sync_folder(folder.parent)
+    except (OSError, LookupError) as error:
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no such group"
+        raise SetupError("create a folder", str(folder), why, "create it by hand, or correct the config") from None

@@ -1,0 +1,185 @@
+"""One route at work: its folder, watch, scans, and the visits to its files. All that may block is called in workers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from canarysync import filing
+from canarysync.candidates import Matcher
+from canarysync.config import Route
+from canarysync.discover import Scan, Watch, mount_at
+from canarysync.durable import Lock
+from canarysync.errors import LedgerError
+from canarysync.folder import FolderGone, route_id_in, take
+from canarysync.logs import event, where
+from canarysync.model import Observation
+from canarysync.pipeline import Pipeline, Tools
+from canarysync.settle import Wait, quiet_period_s, settle, unchanged_since
+from canarysync.step import Outcome, Step
+
+_log = logging.getLogger(__name__)
+
+CHUNK = 256
+"""So many names are taken from a scan at a time."""
+
+NETWORK_RESCAN_S = 5.0
+"""A network mount sends no events for what other machines do: it is scanned so often instead."""
+
+_LEDGER_WAIT_S = 5.0
+_TROUBLE_WAIT_S = 30.0
+_DEFECT_WAIT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a visit is for: a name in the drop folder, or an entry that goes on without its file."""
+
+    name: str
+    entry_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A visit that ended: what came of it, and since when the file has been as it is."""
+
+    step: Step
+    since: Observation | None
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A part of a scan. ``gone``: the folder is not there (any more), which is not the same as empty."""
+
+    names: list[str] = field(default_factory=list)
+    finished: bool = False
+    gone: bool = False
+
+
+class Lane:
+    """A route with its lock, watch and pipeline. Opened again whenever its folder comes back."""
+
+    def __init__(self, route: Route, tools: Tools, hint: Callable[[str], None], *, watching: bool) -> None:
+        self.route = route
+        self.skipped: dict[str, int] = {}
+        self.quiet_s = route.settle_s
+        self.rescan_s = route.rescan_s
+        self._tools = tools
+        self._hint = hint
+        self._watching = watching
+        self._matcher = Matcher(route.match)
+        self._lock: Lock | None = None
+        self._watch: Watch | None = None
+        self._pipeline: Pipeline | None = None
+        self._scan: tuple[Scan, Iterator[str]] | None = None
+        self._network = False
+        self._by_open = False
+
+    # --- the folder ----------------------------------------------------------------------------------
+
+    def open(self) -> bool:
+        """Take the folder, arm the watch; False while the folder is gone. Raises what ``folder.take`` does."""
+        ledger, name = self._tools.ledger, self.route.name
+        try:
+            lock = take(self.route, ledger.route_id(name), lambda found: ledger.register_route(name, found))
+        except FolderGone:
+            return False
+        self._lock = lock
+        for folder in (self.route.done, self.route.failed):
+            filing.sweep_temporaries(folder)
+        route_id = route_id_in(lock.first_line())
+        self._pipeline = Pipeline(self.route, route_id, lock.same_file, self._tools)
+        self._arm()
+        return True
+
+    def _arm(self) -> None:
+        """The watch is armed before the first scan, so that nothing falls between the two."""
+        mount = mount_at(self.route.drop)
+        self._network = mount.network
+        self.quiet_s = quiet_period_s(self.route.settle_s, mount.network)
+        if not self._watching:
+            return
+        mode = "polling" if mount.network else "events"
+        if not mount.network:
+            try:
+                self._watch = Watch(self.route.drop, self._hint)
+            except OSError:
+                mode = "polling"
+        self.rescan_s = min(self.route.rescan_s, NETWORK_RESCAN_S) if mode == "polling" else self.route.rescan_s
+        event(
+            _log, logging.INFO, "watching", route=self.route.name, folder=self.route.drop, mode=mode,
+            file_system=mount.fs_type, settle_s=self.quiet_s, rescan_s=self.rescan_s,
+        )  # fmt: skip
+
+    def open_keys(self) -> list[Key]:
+        """What the ledger has not seen filed yet: names to visit, whether a scan finds them or not."""
+        assert self._lock is not None
+        entries = self._tools.ledger.open_entries(route_id_in(self._lock.first_line()))
+        return [Key(e.name, e.id if e.detached else None) for e in entries]
+
+    def present(self) -> bool:
+        """Whether the folder that we locked is still the one at its path."""
+        return self._lock is not None and self._lock.same_file()
+
+    def close(self) -> None:
+        """Disarm, and let go of the folder."""
+        if self._watch is not None:
+            self._watch.stop()
+        if self._lock is not None:
+            self._lock.release()
+        self._watch = self._lock = self._scan = self._pipeline = None
+
+    # --- in workers ----------------------------------------------------------------------------------
+
+    def scan_on(self) -> Chunk:
+        """The next names of the scan under way, or of a new one. Opens the folder again if it was gone."""
+        try:
+            if self._lock is None and not self.open():
+                return Chunk(gone=True)
+            if not self.present() or (self._watch is not None and not self._watch.alive()):
+                self.close()
+                return Chunk(gone=True)
+            if self._scan is None:
+                scan = Scan(self.route.drop, self._matcher)
+                self._scan = (scan, iter(scan))
+            scan, names = self._scan
+            chunk = Chunk(list(islice(names, CHUNK)))
+        except OSError:
+            self._scan = None
+            return Chunk(gone=True)
+        if len(chunk.names) < CHUNK:
+            chunk.finished, self._scan = True, None
+            self.skipped = dict(scan.skipped)
+        return chunk
+
+    def visit(self, key: Key, since: Observation | None, may_send: bool) -> Visit:
+        """One pass for ``key``, and nothing that goes wrong in it goes any further: the per-file guard."""
+        try:
+            return self._visit(key, since, may_send)
+        except LedgerError as error:
+            return Visit(Step(Outcome.DEFERRED, f"cannot {error.operation}: {error.cause}", _LEDGER_WAIT_S), since)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            return Visit(Step(Outcome.DEFERRED, reason, _TROUBLE_WAIT_S), since)
+        except Exception as error:
+            event(_log, logging.ERROR, "defect", route=self.route.name, file=key.name, error=where(error))
+            return Visit(Step(Outcome.DEFERRED, "a defect in canarysync, see the log", _DEFECT_WAIT_S), since)
+
+    def _visit(self, key: Key, since: Observation | None, may_send: bool) -> Visit:
+        if self._pipeline is None or not self.present():
+            return Visit(Step(Outcome.GONE), since)
+        if key.entry_id is not None:
+            return Visit(self._pipeline.resume(key.entry_id, may_send=may_send), None)
+        now_s = time.monotonic()
+        kind, signature = filing.look(self.route.drop / key.name, by_open=self._network)
+        since = unchanged_since(since, Observation(key.name, kind, now_s, signature))
+        state = settle(since, now_s, self.quiet_s)
+        waiting = isinstance(state, Wait)
+        step = self._pipeline.process(key.name, settled=not waiting, may_send=may_send)
+        if step.outcome is Outcome.UNSETTLED:
+            until_s = state.until_s if isinstance(state, Wait) else now_s + self.quiet_s
+            step = Step(Outcome.UNSETTLED, "until it is quiet", max(until_s - time.monotonic(), 0.0))
+        return Visit(step, since)

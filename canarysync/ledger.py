@@ -1,0 +1,186 @@
+"""The ledger: what it records, which changes are legal, and what every database behind it has to do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from canarysync.model import Code, Identity, Proof, Signature, State
+
+OWNING = frozenset({State.INTENDED, State.IN_DOUBT, State.DEFERRED, State.UPLOADED})
+"""In these states an entry owns its score's fingerprint: no other entry may send it."""
+
+DONE = frozenset({State.UPLOADED, State.DUPLICATE})
+FAILED = frozenset({State.REJECTED, State.REFUSED, State.GAVE_UP})
+DECIDED = DONE | FAILED
+"""The outcome is known; only the filing can be left."""
+
+LEGAL: Mapping[State | None, frozenset[State]] = {
+    None: frozenset({State.INTENDED, State.DUPLICATE, State.REJECTED}),
+    # A request is on its way, or was when we died.
+    State.INTENDED: frozenset({State.IN_DOUBT, State.UPLOADED, State.DEFERRED, State.REFUSED, State.GAVE_UP}),
+    # INTENDED only after two looks, or where the route says `in_doubt: resend`.
+    State.IN_DOUBT: frozenset(
+        {State.IN_DOUBT, State.UPLOADED, State.INTENDED, State.REFUSED, State.WITHDRAWN}
+    ),
+    # Known not to be at the API.
+    State.DEFERRED: frozenset({State.INTENDED, State.DEFERRED, State.GAVE_UP, State.WITHDRAWN}),
+}
+"""From each state (None: no entry yet) to those that may follow. What is not a key is final."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An entry about to be made. ``sha256`` is None for a file that was never read; ``identity`` for no score."""
+
+    route_id: str
+    name: str
+    sha256: str | None
+    signature: Signature
+    assessment_id: str | None = None
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file in the ledger, with its score (a file has one today; the tables hold more).
+
+    ``target`` is the name reserved in done/ or failed/ once the outcome is known. ``detached`` means that
+    the file no longer holds what was sent. ``resent`` means that it was sent again after two looks.
+    """
+
+    id: str
+    route_id: str
+    name: str
+    sha256: str | None
+    signature: Signature
+    state: State
+    created_at: datetime
+    changed_at: datetime
+    target: str | None = None
+    detached: bool = False
+    reason: str = ""
+    retry_at: datetime | None = None
+    attempts: int = 0
+    code: Code | None = None
+    status: int | None = None
+    assessment_id: str | None = None
+    identity: Identity | None = None
+    uuid: str | None = None
+    proof: Proof | None = None
+    first_look_at: datetime | None = None
+    resent: bool = False
+    possible_duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The entry is ours, its intent is on disk: the request may go."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Another entry owns this score. ``owner`` says how far it is; ``entry`` is ours if it already existed."""
+
+    owner: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a route's ledger holds: open entries by state, filed ones by where they went, failures by code."""
+
+    open: Mapping[State, int]
+    done: int
+    failed: int
+    withdrawn: int
+    codes: Mapping[str, int]
+
+
+class Ledger(Protocol):
+    """The durable record. Every method that changes something returns only once it is on disk,
+    except ``filed``, which rides on the next commit. Safe to call from many threads.
+
+    Raises ``errors.LedgerError`` when it cannot record, and then has recorded nothing. Times are aware UTC.
+    An entry changes only along ``LEGAL``.
+    """
+
+    def route_id(self, name: str) -> str | None:
+        """The id of a route, by which its drop folder is known; None before its first start."""
+
+    def register_route(self, name: str, route_id: str) -> None:
+        """Remember the id of a route for ever."""
+
+    def open_entries(self, route_id: str) -> Sequence[Entry]:
+        """All entries that are not filed, oldest first."""
+
+    def open_entry(self, route_id: str, name: str) -> Entry | None:
+        """The one entry of that name that is neither filed nor detached."""
+
+    def entry(self, entry_id: str) -> Entry:
+        """The entry as it is now."""
+
+    def intend(self, draft: Draft, at: datetime) -> Claimed | Taken:
+        """Step 1: a new entry in INTENDED, its attempt counted, unless another one owns the fingerprint."""
+
+    def intend_again(self, entry: Entry, at: datetime, *, resent: bool) -> Entry:
+        """Step 1 for an entry that was deferred, or in doubt and found absent (``resent``)."""
+
+    def defer(self, entry: Entry, reason: str, retry_at: datetime, at: datetime) -> Entry:
+        """Known not to be at the API; to be tried again at ``retry_at``."""
+
+    def doubt(
+        self,
+        entry: Entry,
+        reason: str,
+        retry_at: datetime,
+        at: datetime,
+        *,
+        first_look_at: datetime | None = None,
+        status: int | None = None,
+    ) -> Entry:
+        """Perhaps at the API; to be looked for at ``retry_at``. ``status``: how a second sending was refused."""
+
+    def upload(self, entry: Entry, uuid: str, proof: Proof, target: str, at: datetime) -> Entry:
+        """Step 3: the proof, and the name in done/. Raises ``errors.UuidOwned`` if another entry has that uuid."""
+
+    def duplicate(self, draft: Draft, owner: Entry, target: str, at: datetime) -> Entry:
+        """A new entry for a file whose score ``owner`` has already uploaded."""
+
+    def fail(
+        self, subject: Draft | Entry, state: State, code: Code, status: int | None, target: str, at: datetime
+    ) -> Entry:
+        """A file for failed/: REJECTED, REFUSED or GAVE_UP."""
+
+    def withdraw(self, entry: Entry, at: datetime) -> None:
+        """Its file is gone and its score is not at the API: nothing is left to do."""
+
+    def rebind(self, entry: Entry, sha256: str, signature: Signature) -> Entry:
+        """The same score in other bytes."""
+
+    def detach(self, entry: Entry) -> Entry:
+        """The file of that name now says something else: this entry goes on without it."""
+
+    def retarget(self, entry: Entry, target: str) -> Entry:
+        """The reserved name turned out to be taken."""
+
+    def mark_possible_duplicate(self, entry: Entry) -> Entry:
+        """After a second sending two matches were found."""
+
+    def filed(self, entry: Entry, at: datetime) -> None:
+        """Step 6. Not durable by itself: filing may be repeated."""
+
+    def owned_uuids(self, uuids: Collection[str], besides: Entry) -> frozenset[str]:
+        """Those of ``uuids`` that belong to entries other than ``besides``."""
+
+    def counts(self, route_id: str) -> Counts:
+        """How many entries stand where."""
+
+    def flush(self) -> None:
+        """Commit what rides on the next commit, when there may not be one soon."""
+
+    def close(self) -> None:
+        """Let go of the database."""

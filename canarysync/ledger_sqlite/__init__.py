@@ -1,0 +1,228 @@
+"""The ledger on SQLite, in plain SQL."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from canarysync.errors import UuidOwned
+from canarysync.ledger import Claimed, Counts, Draft, Entry, Taken
+from canarysync.ledger_sqlite.database import OWNING_SQL, Database
+from canarysync.ledger_sqlite.rows import (
+    ENTRY_SQL,
+    decide,
+    insert_entry,
+    insert_score,
+    move,
+    select,
+    signature_columns,
+    text,
+    to_entry,
+    update_entry,
+)
+from canarysync.model import Code, Proof, Signature, State
+
+__all__ = ["SqliteLedger"]
+
+
+class SqliteLedger:
+    """See ``ledger.Ledger``, whose promises this class keeps with SQLite."""
+
+    def __init__(self, path: Path) -> None:
+        """Open, or create, the database at ``path``; the caller has checked and locked its folder."""
+        self._database = Database(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._database.close()
+
+    # --- routes --------------------------------------------------------------------------------------
+
+    def route_id(self, name: str) -> str | None:
+        rows = self._database.read("SELECT id FROM routes WHERE name = ?", name)
+        return str(rows[0]["id"]) if rows else None
+
+    def register_route(self, name: str, route_id: str) -> None:
+        self._database.write(
+            lambda c: c.execute("INSERT OR REPLACE INTO routes VALUES (?, ?)", (name, route_id))
+        )
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    def open_entries(self, route_id: str) -> Sequence[Entry]:
+        rows = self._database.read(
+            f"{ENTRY_SQL} WHERE e.route_id = ? AND e.filed_at IS NULL ORDER BY e.id", route_id
+        )
+        return [to_entry(row) for row in rows if not self._database.rides(row["id"])]
+
+    def open_entry(self, route_id: str, name: str) -> Entry | None:
+        rows = self._database.read(
+            f"{ENTRY_SQL} WHERE e.route_id = ? AND e.name = ? AND e.filed_at IS NULL AND NOT e.detached",
+            route_id,
+            os.fsencode(name),
+        )
+        return to_entry(rows[0]) if rows and not self._database.rides(rows[0]["id"]) else None
+
+    def entry(self, entry_id: str) -> Entry:
+        return to_entry(self._database.read(f"{ENTRY_SQL} WHERE e.id = ?", entry_id)[0])
+
+    def owned_uuids(self, uuids: Collection[str], besides: Entry) -> frozenset[str]:
+        owned: set[str] = set()
+        wanted = list(uuids)
+        for start in range(0, len(wanted), 500):  # SQLite takes a limited number of parameters
+            part = wanted[start : start + 500]
+            marks = ", ".join("?" * len(part))
+            sql = f"SELECT uuid FROM scores WHERE uuid IN ({marks}) AND entry_id != ?"
+            owned.update(row["uuid"] for row in self._database.read(sql, *part, besides.id))
+        return frozenset(owned)
+
+    def counts(self, route_id: str) -> Counts:
+        states = self._database.read(
+            """SELECT coalesce(s.state, 'rejected') AS state, count(*) AS n FROM entries e
+               LEFT JOIN scores s ON s.entry_id = e.id AND s.position = 0
+               WHERE e.route_id = ? AND e.filed_at IS NULL GROUP BY 1""",
+            route_id,
+        )
+        verdicts = self._database.read(
+            """SELECT verdict, code, count(*) AS n FROM entries
+               WHERE route_id = ? AND filed_at IS NOT NULL GROUP BY 1, 2""",
+            route_id,
+        )
+        filed = {
+            v: sum(row["n"] for row in verdicts if row["verdict"] == v)
+            for v in ("done", "failed", "withdrawn")
+        }
+        return Counts(
+            open={State(row["state"]): row["n"] for row in states},
+            done=filed["done"],
+            failed=filed["failed"],
+            withdrawn=filed["withdrawn"],
+            codes={row["code"]: row["n"] for row in verdicts if row["code"]},
+        )
+
+    # --- the steps -----------------------------------------------------------------------------------
+
+    def intend(self, draft: Draft, at: datetime) -> Claimed | Taken:
+        def change(c: sqlite3.Connection) -> Claimed | Taken:
+            assert draft.identity is not None
+            owner = c.execute(
+                f"{ENTRY_SQL} WHERE s.fingerprint = ? AND s.state IN ({OWNING_SQL})",
+                (draft.identity.fingerprint,),
+            ).fetchone()
+            if owner is not None:
+                return Taken(to_entry(owner))
+            entry_id = insert_entry(c, draft, at)
+            insert_score(c, entry_id, draft, State.INTENDED, attempts=1)
+            return Claimed(select(c, entry_id))
+
+        return self._database.write(change)
+
+    def intend_again(self, entry: Entry, at: datetime, *, resent: bool) -> Entry:
+        return self._change(
+            entry, State.INTENDED, at, attempts=entry.attempts + 1, resent=int(entry.resent or resent),
+            retry_at=None, first_look_at=None, reason="",
+        )  # fmt: skip
+
+    def defer(self, entry: Entry, reason: str, retry_at: datetime, at: datetime) -> Entry:
+        return self._change(entry, State.DEFERRED, at, reason=reason, retry_at=text(retry_at))
+
+    def doubt(
+        self,
+        entry: Entry,
+        reason: str,
+        retry_at: datetime,
+        at: datetime,
+        *,
+        first_look_at: datetime | None = None,
+        status: int | None = None,
+    ) -> Entry:
+        look = text(first_look_at) if first_look_at else None
+
+        def change(c: sqlite3.Connection) -> Entry:
+            move(c, entry, State.IN_DOUBT, at, reason=reason, retry_at=text(retry_at), first_look_at=look)
+            return update_entry(c, entry.id, status=status)
+
+        return self._database.write(change)
+
+    def upload(self, entry: Entry, uuid: str, proof: Proof, target: str, at: datetime) -> Entry:
+        def change(c: sqlite3.Connection) -> Entry:
+            if c.execute(
+                "SELECT 1 FROM scores WHERE uuid = ? AND entry_id != ?", (uuid, entry.id)
+            ).fetchone():
+                raise UuidOwned("record the proof", cause="the API named a uuid that another entry owns")
+            move(c, entry, State.UPLOADED, at, uuid=uuid, proof=str(proof), retry_at=None, reason="")
+            return decide(c, entry.id, State.UPLOADED, target)
+
+        return self._database.write(change)
+
+    def duplicate(self, draft: Draft, owner: Entry, target: str, at: datetime) -> Entry:
+        def change(c: sqlite3.Connection) -> Entry:
+            entry_id = insert_entry(c, draft, at)
+            insert_score(c, entry_id, draft, State.DUPLICATE, owner_id=owner.id, proof=owner.proof)
+            return decide(c, entry_id, State.DUPLICATE, target)
+
+        return self._database.write(change)
+
+    def fail(
+        self, subject: Draft | Entry, state: State, code: Code, status: int | None, target: str, at: datetime
+    ) -> Entry:
+        def change(c: sqlite3.Connection) -> Entry:
+            if isinstance(subject, Draft):
+                entry_id = insert_entry(c, subject, at)
+            else:
+                entry_id = subject.id
+                move(c, subject, state, at, retry_at=None)
+            return decide(c, entry_id, state, target, code, status)
+
+        return self._database.write(change)
+
+    def withdraw(self, entry: Entry, at: datetime) -> None:
+        def change(c: sqlite3.Connection) -> None:
+            move(c, entry, State.WITHDRAWN, at, retry_at=None)
+            c.execute(
+                "UPDATE entries SET verdict = 'withdrawn', filed_at = ? WHERE id = ?", (text(at), entry.id)
+            )
+
+        self._database.write(change)
+
+    def rebind(self, entry: Entry, sha256: str, signature: Signature) -> Entry:
+        values = {"sha256": sha256, **signature_columns(signature)}
+        return self._database.write(lambda c: update_entry(c, entry.id, **values))
+
+    def detach(self, entry: Entry) -> Entry:
+        return self._database.write(lambda c: update_entry(c, entry.id, detached=1))
+
+    def retarget(self, entry: Entry, target: str) -> Entry:
+        return self._database.write(
+            lambda c: update_entry(c, entry.id, target=os.fsencode(target))
+        )
+
+    def mark_possible_duplicate(self, entry: Entry) -> Entry:
+        def change(c: sqlite3.Connection) -> Entry:
+            c.execute("UPDATE scores SET possible_duplicate = 1 WHERE entry_id = ?", (entry.id,))
+            return select(c, entry.id)
+
+        return self._database.write(change)
+
+    def filed(self, entry: Entry, at: datetime) -> None:
+        sql = "UPDATE entries SET filed_at = ? WHERE id = ?"
+        self._database.ride(entry.id, lambda c: c.execute(sql, (text(at), entry.id)))
+
+    def flush(self) -> None:
+        self._database.flush()
+
+    def _change(self, entry: Entry, state: State, at: datetime, **columns: object) -> Entry:
+        def change(c: sqlite3.Connection) -> Entry:
+            move(c, entry, state, at, **columns)
+            return select(c, entry.id)
+
+        return self._database.write(change)

@@ -1,0 +1,228 @@
+"""One SQLite database file: opening it safely, its schema, and commits that parallel workers share."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from canarysync.errors import CanarysyncError, LedgerError, SetupError
+from canarysync.ledger import OWNING
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_S = 30.0
+
+OWNING_SQL = ", ".join(f"'{state}'" for state in sorted(OWNING))
+
+MIGRATIONS: tuple[str, ...] = (
+    f"""
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE routes (name TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE) WITHOUT ROWID;
+
+    -- One row for one file. `name` and `target` are bytes, as file names are.
+    CREATE TABLE entries (
+        id TEXT PRIMARY KEY,
+        route_id TEXT NOT NULL,
+        name BLOB NOT NULL,
+        sha256 TEXT,
+        size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, device INTEGER NOT NULL,
+        verdict TEXT NOT NULL DEFAULT 'open' CHECK (verdict IN ('open', 'done', 'failed', 'withdrawn')),
+        detached INTEGER NOT NULL DEFAULT 0,
+        target BLOB,
+        code TEXT, status INTEGER,
+        created_at TEXT NOT NULL, changed_at TEXT NOT NULL, filed_at TEXT
+    ) WITHOUT ROWID;
+    CREATE UNIQUE INDEX entries_one_open ON entries (route_id, name) WHERE filed_at IS NULL AND NOT detached;
+    CREATE INDEX entries_unfiled ON entries (route_id, id) WHERE filed_at IS NULL;
+
+    -- One row for each score of a file. No score and nobody's name is in here: hashes, states, uuids, times.
+    CREATE TABLE scores (
+        entry_id TEXT NOT NULL REFERENCES entries (id),
+        position INTEGER NOT NULL,
+        assessment_id TEXT NOT NULL,
+        fingerprint TEXT NOT NULL, match_key TEXT NOT NULL, near_key TEXT NOT NULL,
+        state TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        reason TEXT NOT NULL DEFAULT '',
+        retry_at TEXT, first_look_at TEXT,
+        resent INTEGER NOT NULL DEFAULT 0,
+        possible_duplicate INTEGER NOT NULL DEFAULT 0,
+        uuid TEXT UNIQUE, proof TEXT,
+        owner_id TEXT,  -- of a duplicate: the entry whose uuid is its uuid too
+        PRIMARY KEY (entry_id, position)
+    ) WITHOUT ROWID;
+    CREATE UNIQUE INDEX scores_owner ON scores (fingerprint) WHERE state IN ({OWNING_SQL});
+    """,
+)
+
+
+class _Job(Generic[T]):
+    """One change waiting for the next commit, and what became of it."""
+
+    def __init__(self, change: Callable[[sqlite3.Connection], T]) -> None:
+        self.change = change
+        self.done = False
+        self.result: T
+        self.error: Exception | None = None
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        connection.execute("SAVEPOINT job")
+        try:
+            self.result = self.change(connection)
+        except (CanarysyncError, sqlite3.Error) as error:
+            self.error = error
+            connection.execute("ROLLBACK TO job")
+        connection.execute("RELEASE job")
+
+
+class Database:
+    """One connection that writes and one that reads, for any number of threads.
+
+    ``write`` returns once the change is on disk (WAL, synchronous=FULL). Whichever thread comes first commits
+    for all that wait, so that parallel workers share one fsync and a lone one waits for nobody.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._queue: deque[_Job[Any]] = deque()
+        self._committing = threading.Lock()
+        self._reading = threading.Lock()
+        self._riding: dict[str, Callable[[sqlite3.Connection], object]] = {}
+        self._writer = _connect(path)
+        try:
+            migrate(self._writer, path)
+            _check_after_unclean_stop(self._writer, path)
+            self._reader = _connect(path)
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``change`` in a transaction; return its result once it is durable.
+
+        Raises LedgerError when it could not be recorded, and what ``change`` itself raises; then nothing of
+        it was recorded.
+        """
+        job = _Job(change)
+        self._queue.append(job)
+        with self._committing:
+            if not job.done:
+                self._commit_queue()
+        if isinstance(job.error, sqlite3.Error):
+            raise trouble("write", self.path, job.error) from job.error
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def ride(self, key: str, change: Callable[[sqlite3.Connection], object]) -> None:
+        """Leave a change for the next commit to take along. It is not durable before that."""
+        self._riding[key] = change
+
+    def rides(self, key: str) -> bool:
+        """Whether the change left under ``key`` still waits for a commit."""
+        return key in self._riding
+
+    def flush(self) -> None:
+        """Commit what rides, when there may not be a next commit soon."""
+        if self._riding:
+            self.write(lambda connection: None)
+
+    def _commit_queue(self) -> None:
+        jobs = [self._queue.popleft() for _ in range(len(self._queue))]
+        riding = dict(self._riding)
+        failure: Exception = LedgerError("write", str(self.path), "the transaction was broken off")
+        committed = False
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for change in riding.values():
+                change(self._writer)
+            for job in jobs:
+                job.run(self._writer)
+            self._writer.execute("COMMIT")
+            committed = True
+        except sqlite3.Error as error:
+            failure = error
+        finally:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            for key in riding if committed else ():
+                self._riding.pop(key, None)
+            for job in jobs:
+                job.error = job.error if committed else job.error or failure
+                job.done = True
+
+    def read(self, sql: str, *arguments: object) -> list[sqlite3.Row]:
+        """All rows of a query, as they were last committed."""
+        try:
+            with self._reading:
+                return self._reader.execute(sql, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise trouble("read", self.path, error) from error
+
+    def close(self) -> None:
+        """Commit what rides, note the clean stop, and let go."""
+        try:
+            self.write(
+                lambda connection: connection.execute("INSERT OR REPLACE INTO meta VALUES ('clean', '1')")
+            )
+        finally:
+            self._reader.close()
+            self._writer.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.Error as error:
+        raise trouble("open", path, error) from error
+    return connection
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the schema up to date, each step in a transaction of its own, after copying the database."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise SetupError(
+            "open the ledger",
+            str(path),
+            f"it was written by a newer canarysync (schema {version}; this one knows {len(MIGRATIONS)})",
+            "install that version again: pipx install --force 'canarysync>=VERSION'",
+        )
+    if 0 < version < len(MIGRATIONS):
+        copy = path.with_name(f"{path.name}.schema-{version}")
+        copy.unlink(missing_ok=True)
+        connection.execute("VACUUM INTO ?", (str(copy),))
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+
+def _check_after_unclean_stop(connection: sqlite3.Connection, path: Path) -> None:
+    """After a crash or a power cut, look at the whole database; after a clean stop there is no need."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'clean'").fetchone()
+    if row is not None and row["value"] == "0":
+        with closing(connection.execute("PRAGMA integrity_check")) as cursor:
+            verdict = str(cursor.fetchone()[0])
+        if verdict != "ok":
+            raise SetupError(
+                "open the ledger",
+                str(path),
+                "the database does not pass its integrity check",
+                "stop, keep a copy of the state folder, and restore it from a backup",
+            )
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('clean', '0')")
+
+
+def trouble(operation: str, path: Path, error: Exception) -> LedgerError:
+    """An error of SQLite as ours. SQLite's words name tables and columns, never values."""
+    return LedgerError(f"{operation} the ledger", str(path), str(error), "is the disk full, or read-only?")

@@ -1,0 +1,149 @@
+"""Rows of the ledger as ``Entry`` values, and the few statements that change them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from canarysync.errors import CanarysyncError, Exit
+from canarysync.ledger import DONE, LEGAL, Draft, Entry
+from canarysync.model import Code, Identity, Proof, Signature, State
+
+ENTRY_SQL = """
+    SELECT e.*, s.assessment_id, s.fingerprint, s.match_key, s.near_key, s.state, s.attempts, s.reason,
+           s.retry_at, s.first_look_at, s.resent, s.possible_duplicate, s.proof, s.owner_id,
+           coalesce(s.uuid, o.uuid) AS uuid
+    FROM entries e
+    LEFT JOIN scores s ON s.entry_id = e.id AND s.position = 0
+    LEFT JOIN scores o ON o.entry_id = s.owner_id AND o.position = 0
+"""
+
+
+class IllegalChange(CanarysyncError):
+    """A defect: the program asked for a change of state that LEGAL does not know."""
+
+    exit_code = Exit.DEFECT
+
+
+def insert_entry(c: sqlite3.Connection, draft: Draft, at: datetime) -> str:
+    entry_id = new_id(at)
+    values = {
+        "id": entry_id, "route_id": draft.route_id, "name": os.fsencode(draft.name), "sha256": draft.sha256,
+        "created_at": text(at), "changed_at": text(at), **signature_columns(draft.signature),
+    }  # fmt: skip
+    c.execute(f"INSERT INTO entries ({', '.join(values)}) VALUES ({_marks(values)})", tuple(values.values()))
+    return entry_id
+
+
+def insert_score(c: sqlite3.Connection, entry_id: str, draft: Draft, state: State, **columns: object) -> None:
+    assert draft.identity is not None
+    values = {
+        "entry_id": entry_id, "position": 0, "assessment_id": draft.assessment_id, "state": str(state),
+        "fingerprint": draft.identity.fingerprint, "match_key": draft.identity.match_key,
+        "near_key": draft.identity.near_key, **columns,
+    }  # fmt: skip
+    c.execute(f"INSERT INTO scores ({', '.join(values)}) VALUES ({_marks(values)})", tuple(values.values()))
+
+
+def move(c: sqlite3.Connection, entry: Entry, state: State, at: datetime, **columns: object) -> None:
+    """Change an entry's state along LEGAL, checked against what the database holds now."""
+    current = select(c, entry.id).state
+    if state not in LEGAL.get(current, frozenset()):
+        raise IllegalChange("change an entry", cause=f"from {current} to {state}")
+    changes = ", ".join(f"{column} = ?" for column in ("state", *columns))
+    c.execute(f"UPDATE scores SET {changes} WHERE entry_id = ?", (str(state), *columns.values(), entry.id))
+    c.execute("UPDATE entries SET changed_at = ? WHERE id = ?", (text(at), entry.id))
+
+
+def decide(
+    c: sqlite3.Connection,
+    entry_id: str,
+    state: State,
+    target: str,
+    code: Code | None = None,
+    status: int | None = None,
+) -> Entry:
+    return update_entry(
+        c, entry_id, verdict="done" if state in DONE else "failed", code=code, status=status,
+        target=os.fsencode(target),
+    )  # fmt: skip
+
+
+def update_entry(c: sqlite3.Connection, entry_id: str, **columns: object) -> Entry:
+    changes = ", ".join(f"{column} = ?" for column in columns)
+    c.execute(f"UPDATE entries SET {changes} WHERE id = ?", (*columns.values(), entry_id))
+    return select(c, entry_id)
+
+
+def select(c: sqlite3.Connection, entry_id: str) -> Entry:
+    return to_entry(c.execute(f"{ENTRY_SQL} WHERE e.id = ?", (entry_id,)).fetchone())
+
+
+def to_entry(row: sqlite3.Row) -> Entry:
+    scored = row["fingerprint"] is not None
+    return Entry(
+        id=row["id"],
+        route_id=row["route_id"],
+        name=os.fsdecode(row["name"]),
+        sha256=row["sha256"],
+        signature=Signature(
+            row["size_bytes"], row["mtime_ns"], _unsigned(row["inode"]), _unsigned(row["device"])
+        ),
+        state=State(row["state"]) if scored else State.REJECTED,
+        created_at=_time(row["created_at"]),
+        changed_at=_time(row["changed_at"]),
+        target=os.fsdecode(row["target"]) if row["target"] is not None else None,
+        detached=bool(row["detached"]),
+        reason=row["reason"] or "",
+        retry_at=_time(row["retry_at"]) if row["retry_at"] else None,
+        attempts=row["attempts"] or 0,
+        code=Code(row["code"]) if row["code"] else None,
+        status=row["status"],
+        assessment_id=row["assessment_id"],
+        identity=Identity(row["fingerprint"], row["match_key"], row["near_key"]) if scored else None,
+        uuid=row["uuid"],
+        proof=Proof(row["proof"]) if row["proof"] else None,
+        first_look_at=_time(row["first_look_at"]) if row["first_look_at"] else None,
+        resent=bool(row["resent"]),
+        possible_duplicate=bool(row["possible_duplicate"]),
+    )
+
+
+def signature_columns(signature: Signature) -> dict[str, int]:
+    # st_ino and st_dev are unsigned 64-bit; SQLite's integers are signed.
+    return {
+        "size_bytes": signature.size_bytes, "mtime_ns": signature.mtime_ns,
+        "inode": _signed(signature.inode), "device": _signed(signature.device),
+    }  # fmt: skip
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 64) if number >= 1 << 63 else number
+
+
+def _unsigned(number: int) -> int:
+    return number % (1 << 64)
+
+
+def new_id(at: datetime) -> str:
+    """A UUID version 7 (RFC 9562 §5.7): it sorts by time, so that new rows stand together."""
+    stamp = int(at.timestamp() * 1000) & ((1 << 48) - 1)
+    value = stamp << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+    digits = f"{value:032x}"
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def text(at: datetime) -> str:
+    """A time as the database keeps it; such texts sort by time."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _time(stored: str) -> datetime:
+    return datetime.fromisoformat(stored)
+
+
+def _marks(values: Collection[str]) -> str:
+    return ", ".join("?" * len(values))

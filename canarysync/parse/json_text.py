@@ -1,0 +1,79 @@
+"""JSON text to a value, by RFC 8259: by the C scanner, and if that fails again by ``json_reader``."""
+
+from __future__ import annotations
+
+import re
+from json import JSONDecodeError, JSONDecoder
+from typing import NoReturn
+
+from canarysync.model import JsonValue, Number
+from canarysync.parse.json_reader import JsonReader
+from canarysync.parse.numbers import check_length
+from canarysync.parse.outline import Node
+from canarysync.parse.source import MAX_DEPTH, Faults
+
+
+class _Refused(ValueError):
+    """The C scanner would take this, and we do not."""
+
+
+def _number(literal: str) -> Number:
+    if check_length(literal):
+        raise _Refused
+    return Number(literal)
+
+
+def _constant(_name: str) -> NoReturn:
+    raise _Refused  # NaN and the infinities: not in RFC 8259 §6
+
+
+def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _Refused  # RFC 8259 §4: with a duplicate, what a receiver does is unpredictable
+    return members
+
+
+# These hooks keep the decoder on its C scanner. Built once: a decoder costs more than reading one score.
+_DECODER = JSONDecoder(
+    parse_int=_number, parse_float=_number, parse_constant=_constant, object_pairs_hook=_object
+)
+# The closing quote is optional, so that an unclosed string is passed over once, not once per quote in it.
+_BRACKET_OR_STRING = re.compile(r'[\[{]|[\]}]|"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+
+
+def read(text: str) -> JsonValue | Faults:
+    """The value of ``text``, or every problem that can be known."""
+    if not _is_too_deep(text):
+        try:
+            value: JsonValue = _DECODER.decode(text)
+        except (JSONDecodeError, _Refused):
+            pass
+        else:
+            return value
+    reader = JsonReader(text)
+    reader.run()
+    return reader.findings.faults()
+
+
+def outline(text: str) -> Node:
+    """Where each value in ``text`` begins. ``text`` has been read without a problem."""
+    reader = JsonReader(text)
+    reader.run()
+    return reader.root
+
+
+def _is_too_deep(text: str) -> bool:
+    """Whether the recursive C scanner must not see ``text``. Counts brackets, except those in strings."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for found in _BRACKET_OR_STRING.finditer(text):
+        bracket = found[0]
+        if bracket in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif bracket in "]}":
+            depth -= 1
+    return False

@@ -1,0 +1,185 @@
+"""YAML text to a value, from libyaml's events, with a stack of our own.
+
+libyaml's ``compose`` recurses: deep nesting crashes the interpreter. Events do not recurse, and reading stops
+with the first that is too deep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import yaml
+
+from canarysync.model import JsonValue
+from canarysync.parse import yaml_faults as faults
+from canarysync.parse.core_schema import MAP, NON_SPECIFIC, SEQ, UNKNOWN_TAG, resolve
+from canarysync.parse.outline import Node
+from canarysync.parse.source import MAX_DEPTH, Fault, Faults, Findings, GaveUp, Lines, duplicate_key, too_deep
+from canarysync.parse.yaml_source import grammar_fault, prepare, unreadable
+from canarysync.parse.yaml_tree import Anchored, Built, Frame
+
+MAX_ALIASED = 1_000_000
+"""How much aliases may add to a document: the values they stand for, and the characters in those."""
+
+
+def read(text: str) -> JsonValue | Faults:
+    """The value of ``text``, or every problem that can be known."""
+    reader = _YamlReader(text)
+    reader.run()
+    value = reader.root.value
+    return reader.findings.faults() if reader.findings or isinstance(value, Fault) else value
+
+
+def outline(text: str) -> Node:
+    """Where each value in ``text`` begins. ``text`` has been read without a problem."""
+    reader = _YamlReader(text)
+    reader.run()
+    return reader.root.node
+
+
+class _YamlReader:
+    """Reads one text once."""
+
+    def __init__(self, text: str) -> None:
+        self.findings = Findings(Lines(text))
+        self.root = Built(None, Node(0))
+        self._text = text
+        self._prepared = prepare(text)
+        self._documents = 0
+        self._aliased = 0
+        self._stack: list[Frame] = []
+        self._anchors: dict[str, Anchored] = {}
+        # By exact class: a chain of isinstance would be most of the time spent.
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            yaml.ScalarEvent: self._scalar,
+            yaml.AliasEvent: self._alias,
+            yaml.MappingStartEvent: self._open_mapping,
+            yaml.SequenceStartEvent: self._open_sequence,
+            yaml.MappingEndEvent: self._close,
+            yaml.SequenceEndEvent: self._close,
+            yaml.DocumentStartEvent: self._document,
+            yaml.StreamEndEvent: self._end,
+        }
+
+    def run(self) -> None:
+        """Fill ``findings`` and ``root``."""
+        for offset, fault in unreadable(self._text):
+            self.findings.add(offset, fault)
+        if self.findings:
+            return
+        try:
+            for event in yaml.parse(self._prepared.text, Loader=yaml.CSafeLoader):
+                if handler := self._handlers.get(type(event)):
+                    handler(event)
+        except yaml.MarkedYAMLError as error:
+            self._grammar(error)
+        except GaveUp:
+            pass
+
+    def _document(self, event: yaml.DocumentStartEvent) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            self._give_up(event, faults.SECOND_DOCUMENT)
+        if event.version == (1, 1):
+            self._report(event, faults.YAML_1_1)
+
+    def _end(self, event: yaml.StreamEndEvent) -> None:
+        if not self._documents:
+            self.findings.add(0, faults.NO_DOCUMENT)
+
+    def _scalar(self, event: yaml.ScalarEvent) -> None:
+        plain = event.style in (None, "")
+        if event.style not in ("'", '"') and (odd := self._prepared.odd_character(event.value)):
+            self._report(event, odd)
+        text = self._prepared.restore(event.value)
+        value = resolve(text, event.tag, plain)
+        if isinstance(value, Fault):
+            self._report(event, value)
+        elif plain and text == "<<" and event.tag is None and self._stack and self._stack[-1].awaits_key:
+            self._report(event, faults.MERGE_KEY)
+        built = Built(value, Node(_start(event)), weight=1 + len(text))
+        if event.anchor:
+            self._anchors[event.anchor] = built
+        self._add(built)
+
+    def _alias(self, event: yaml.AliasEvent) -> None:
+        start = _start(event)
+        target = self._anchors.get(event.anchor or "")
+        if not isinstance(target, Built):
+            self._report(event, faults.RECURSIVE_ALIAS if target else faults.UNDEFINED_ALIAS)
+            self._add(Built(faults.UNDEFINED_ALIAS, Node(start)))
+            return
+        self._aliased += target.weight
+        if self._aliased > MAX_ALIASED:
+            self._give_up(event, faults.TOO_MUCH_ALIASED)
+        if len(self._stack) + target.height > MAX_DEPTH:
+            self._give_up(event, too_deep())
+        self._add(Built(target.value, Node(start, target.node.members), target.weight, target.height))
+
+    def _open_mapping(self, event: yaml.MappingStartEvent) -> None:
+        self._open(event, {}, MAP)
+
+    def _open_sequence(self, event: yaml.SequenceStartEvent) -> None:
+        self._open(event, [], SEQ)
+
+    def _open(self, event: yaml.CollectionStartEvent, value: JsonValue, own_tag: str) -> None:
+        if len(self._stack) >= MAX_DEPTH:
+            self._give_up(event, too_deep())
+        if event.tag not in (None, NON_SPECIFIC, own_tag):
+            self._report(event, UNKNOWN_TAG)
+        frame = Frame(Built(value, Node(_start(event))), event.anchor)
+        if event.anchor:
+            self._anchors[event.anchor] = frame
+        self._stack.append(frame)
+
+    def _close(self, _event: yaml.CollectionEndEvent) -> None:
+        frame = self._stack.pop()
+        frame.built.height += 1
+        # Unless an anchor of the same name was set within: then that one is the latest (YAML 1.2.2 §7.1).
+        if frame.anchor and self._anchors[frame.anchor] is frame:
+            self._anchors[frame.anchor] = frame.built
+        self._add(frame.built)
+
+    def _add(self, built: Built) -> None:
+        """Give a complete value to what it stands in."""
+        if not self._stack:
+            self.root = built
+            return
+        frame = self._stack[-1]
+        if not frame.awaits_key:
+            frame.add(built)
+            return
+        start = built.node.start
+        if isinstance(built.value, str):
+            if earlier := frame.built.node.members.get(built.value):
+                first = self.findings.lines.position(earlier.key_start or 0)
+                self.findings.add(start, duplicate_key(first), (*self._path(), built.value))
+        elif not isinstance(built.value, Fault):
+            self.findings.add(start, faults.key_is_no_string(built.value), self._path())
+        frame.set_key(built)
+
+    def _path(self) -> tuple[str | int, ...]:
+        """Where the next value stands; for a key, the object that it is in."""
+        return tuple(step for frame in self._stack if (step := frame.step) is not None)
+
+    def _grammar(self, error: yaml.MarkedYAMLError) -> None:
+        fault_at_start = error.problem in faults.TOLD_WHERE_IT_BEGAN and error.context_mark is not None
+        mark = error.context_mark if fault_at_start else error.problem_mark or error.context_mark
+        offset = min(mark.index, len(self._text)) if mark else 0
+        fault = self._prepared.odd_line(offset) or grammar_fault(
+            error.problem, error.context, self._text[offset : offset + 1]
+        )
+        self.findings.add(offset, fault, self._path())
+
+    def _report(self, event: yaml.Event, fault: Fault) -> None:
+        self.findings.add(_start(event), fault, self._path())
+
+    def _give_up(self, event: yaml.Event, fault: Fault) -> NoReturn:
+        self._report(event, fault)
+        raise GaveUp
+
+
+def _start(event: yaml.Event) -> int:
+    """The offset where an event begins (libyaml marks them all)."""
+    return event.start_mark.index if event.start_mark else 0

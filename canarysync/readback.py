@@ -1,0 +1,99 @@
+"""What a look at the API says of a score in doubt: pure, a comment per branch of the decision (README, "Read-back")."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from canarysync.identity import identify
+from canarysync.model import Document, Identity, JsonValue, Syntax
+from canarysync.parse import parse
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteScore:
+    """A score as get-scores lists it, reduced to what is compared. ``uuid`` is in lower case."""
+
+    uuid: str
+    match_key: str
+    near_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """It is there: ``uuid`` is its proof."""
+
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A score of the same kind and second with other data is there: a person has to say whether it is ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Not there now. ``first_look_at`` is what counts from now on; look again at ``at`` (both aware UTC)."""
+
+    first_look_at: datetime
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Not there at two looks, far enough apart: it was never taken."""
+
+
+def judge_look(
+    identity: Identity,
+    listed: Sequence[RemoteScore],
+    owned: Collection[str],
+    first_look_at: datetime | None,
+    now: datetime,
+    wait_s: float,
+) -> Adopt | Near | LookAgain | Absent:
+    """Judge one look. ``owned`` holds the uuids that other entries own; ``wait_s`` parts the two looks."""
+    free = [score for score in listed if score.uuid not in owned]
+    # The same content under a uuid that nobody here owns: ours, or a twin that is as good as ours.
+    for score in free:
+        if score.match_key == identity.match_key:
+            return Adopt(score.uuid)
+    # Same assessment, scoreId, scoreType and second, other data: too alike to send again, too different to adopt.
+    if any(score.near_key == identity.near_key for score in free):
+        return Near()
+    wait = timedelta(seconds=wait_s)
+    # The first look; or the clock jumped back since, and nobody knows how long ago it was.
+    if first_look_at is None or first_look_at > now:
+        return LookAgain(now, now + wait)
+    if now < first_look_at + wait:
+        return LookAgain(first_look_at, first_look_at + wait)
+    return Absent()
+
+
+def possible_duplicate(identity: Identity, listed: Sequence[RemoteScore], owned: Collection[str]) -> bool:
+    """After a score was sent again: is there a match besides ours? ``owned`` are the uuids of other entries."""
+    return sum(score.match_key == identity.match_key and score.uuid not in owned for score in listed) > 1
+
+
+def scores_in(body: bytes, assessment_id: str) -> list[RemoteScore] | None:
+    """Read the answer of get-scores (API.md); None when it is not one.
+
+    An element without a uuid or that is no object cannot be ours, and is passed over.
+    """
+    document = parse(body, Syntax.JSON)
+    if not isinstance(document, Document) or not isinstance(document.value, dict):
+        return None
+    scores = document.value.get("scores")
+    if not isinstance(scores, list):
+        return None
+    found = (_remote(score, assessment_id) for score in scores)
+    return [score for score in found if score is not None]
+
+
+def _remote(score: JsonValue, assessment_id: str) -> RemoteScore | None:
+    uuid = score.get("uuid") if isinstance(score, dict) else None
+    if not isinstance(score, dict) or not isinstance(uuid, str):
+        return None
+    identity = identify(assessment_id, score)
+    return RemoteScore(uuid.lower(), identity.match_key, identity.near_key)

@@ -1,0 +1,59 @@
+"""What one pass over one file came to: the pipeline's answer to the daemon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from canarysync.ledger import Entry
+
+
+class Outcome(StrEnum):
+    """How far one pass came. The first five are ends; FAILED's reason is the entry's code."""
+
+    UPLOADED = "uploaded"
+    RECOVERED = "recovered"
+    DUPLICATE = "duplicate"
+    FAILED = "failed"
+    WITHDRAWN = "withdrawn"
+    GONE = "gone"
+    UNSETTLED = "unsettled"
+    TWIN = "twin"
+    BLOCKED = "blocked"
+    DEFERRED = "deferred"
+    IN_DOUBT = "in_doubt"
+
+
+FINAL = frozenset({Outcome.UPLOADED, Outcome.RECOVERED, Outcome.DUPLICATE, Outcome.FAILED, Outcome.WITHDRAWN})
+
+
+@dataclass(frozen=True, slots=True)
+class ApiUp:
+    """The API answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiDown:
+    """The API cannot be used now, by any file; ``pause_s`` is what it asked for."""
+
+    reason: str
+    pause_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a file came, and when it is to be looked at again.
+
+    ``wait_s``: seconds after which another pass is due; None when nothing is due by itself. ``api``: what was
+    learnt of the API, None when it was not asked. ``held``: only a person can decide. ``entry``: the file's,
+    or of a TWIN the one that is waited for. ``detached``: the id of an entry that from now on needs passes of
+    its own, without its file.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    wait_s: float | None = None
+    api: ApiUp | ApiDown | None = None
+    held: bool = False
+    entry: Entry | None = None
+    detached: str | None = None

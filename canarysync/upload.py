@@ -1,0 +1,159 @@
+"""The API, one HTTP attempt at a time. The sole user of ``requests``: what went wrong comes back as a value."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from canarysync import __version__
+from canarysync.answers import Answer, NoAnswer, Reply
+from canarysync.config import Api as ApiConfig
+from canarysync.model import Score
+from canarysync.schema.formats import is_loopback
+
+_PUT_ANSWER_MOST_BYTES = 64 << 10
+_LISTING_MOST_BYTES = 32 << 20
+_CHUNK_BYTES = 64 << 10
+
+_NEVER_SENT = {
+    NewConnectionError: "no connection",
+    NameResolutionError: "the host's name cannot be resolved",
+    ConnectTimeoutError: "no connection within the connect timeout",
+    ssl.SSLCertVerificationError: "the server's certificate is not accepted",
+}
+
+
+class Http:
+    """One session for the whole process: keep-alive, a pool as large as the concurrency, no hidden settings.
+
+    ``trust_env`` is off: a ~/.netrc would replace the bearer token, REQUESTS_CA_BUNDLE would beat ``ca_bundle``.
+    Adapter retries are off: urllib3 holds PUT to be safe to repeat, and this PUT is not.
+    """
+
+    def __init__(self, config: ApiConfig, environment: Mapping[str, str]) -> None:
+        self._base = config.url.rstrip("/")
+        self._timeout = (config.connect_timeout_s, config.read_timeout_s)
+        self._most_s = 2 * config.read_timeout_s
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.verify = str(config.ca_bundle) if config.ca_bundle else True
+        self._session.proxies = proxies(config, environment)
+        # Sixteen above the workers: a token exchange or a probe must not push a worker's connection out.
+        size = config.concurrency + 16
+        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=size, max_retries=0)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+        self._session.headers = requests.structures.CaseInsensitiveDict(
+            {"User-Agent": f"canarysync/{__version__}", "Accept": "application/json", "Accept-Encoding": "identity"}
+        )
+
+    def request(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None, most_bytes: int = 1 << 20
+    ) -> Reply:
+        """One attempt. Redirects are not followed; an answer is read up to ``most_bytes`` and for a bounded time."""
+        started_s = time.monotonic()
+        try:
+            response = self._session.request(
+                method,
+                self._base + path,
+                data=body,
+                headers=dict(headers),
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            return _no_answer(error)
+        with response:
+            content, complete = self._read(response, most_bytes, started_s)
+            return Answer(
+                response.status_code,
+                response.headers.get("Content-Type", ""),
+                content,
+                response.headers.get("Retry-After"),
+                complete,
+            )
+
+    def _read(self, response: requests.Response, most_bytes: int, started_s: float) -> tuple[bytes, bool]:
+        """The body as it came, and whether that is all of it: no decoding, so no bombs; no endless dripping."""
+        parts, size = [], 0
+        try:
+            while part := response.raw.read1(_CHUNK_BYTES, decode_content=False):
+                parts.append(part)
+                size += len(part)
+                if size > most_bytes or time.monotonic() - started_s > self._most_s:
+                    return b"".join(parts), False
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
+            return b"".join(parts), False
+        return b"".join(parts), True
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._session.close()
+
+
+class Api:
+    """The calls of API.md that concern scores."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def put(self, score: Score, token: str) -> Reply:
+        """PUT put-score, once."""
+        return self._http.request(
+            "PUT",
+            f"/v2/org/assessment/{score.assessment_id}/put-score",
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            score.body,
+            _PUT_ANSWER_MOST_BYTES,
+        )
+
+    def listing(self, assessment_id: str, token: str) -> Reply:
+        """GET get-scores: everything that the API has for an assessment."""
+        return self._http.request(
+            "GET",
+            f"/v2/org/assessment/{assessment_id}/get-scores",
+            {"Authorization": f"Bearer {token}"},
+            most_bytes=_LISTING_MOST_BYTES,
+        )
+
+
+def proxies(config: ApiConfig, environment: Mapping[str, str]) -> dict[str, str]:
+    """The proxy in force: the configured one, else HTTPS_PROXY unless NO_PROXY names the host; never for loopback."""
+    host = urlsplit(config.url).hostname or ""
+    if is_loopback(host):
+        return {}
+    if config.proxy:
+        return {"https": config.proxy}
+    lowered = {key.lower(): value for key, value in environment.items() if key.lower() in ("https_proxy", "no_proxy")}
+    proxy = lowered.get("https_proxy")
+    if not proxy or requests.utils.should_bypass_proxies(config.url, no_proxy=lowered.get("no_proxy", "")):
+        return {}
+    return {"https": proxy}
+
+
+def _no_answer(error: BaseException) -> NoAnswer:
+    root = _root(error)
+    for kind in type(root).__mro__:
+        if kind in _NEVER_SENT:
+            return NoAnswer(sent=False, reason=_NEVER_SENT[kind])
+    return NoAnswer(sent=True, reason=f"no answer ({type(root).__name__})")
+
+
+def _root(error: BaseException) -> BaseException:
+    """The end of the chain: what urllib3 wraps in MaxRetryError, ProxyError, SSLError or ProtocolError."""
+    for _ in range(10):
+        inner = getattr(error, "reason", None) or getattr(error, "original_error", None)
+        if not isinstance(inner, BaseException):
+            inner = error.args[0] if error.args else None
+        if not isinstance(inner, BaseException) or isinstance(error, tuple(_NEVER_SENT)):
+            return error
+        error = inner
+    return error
