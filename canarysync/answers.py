@@ -107,9 +107,7 @@ def judge_put(reply: Reply, now: datetime, attempts: int) -> Verdict:
     return _judge_common(reply, now) or _judge_client_error(reply, attempts)
 
 
-def judge_other(
-    reply: Reply, now: datetime
-) -> Answer | Deferred | Unreachable | HoldApi | Unauthorized | Refused:
+def judge_other(reply: Reply, now: datetime) -> Answer | Deferred | Unreachable | HoldApi | Unauthorized | Refused:
     """What the reply to a request that changes nothing says; a usable answer is handed back as it is."""
     if isinstance(reply, NoAnswer):
         return Deferred(reply.reason) if reply.sent else Unreachable(reply.reason)

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from canarysync.answers import Answer, Deferred, HoldApi, Refused, Reply, Unauthorized, Unreachable, judge_other
@@ -127,9 +127,7 @@ def _renew_at(jwt: str, now: datetime) -> datetime | None:
     return now + timedelta(seconds=max(life_s - RENEW_BEFORE_S, life_s / 2))
 
 
-def tokens_for(
-    config: ApiConfig, environment: Mapping[str, str], post: Post, now: Callable[[], datetime] | None = None
-) -> Tokens:
+def tokens_for(config: ApiConfig, environment: Mapping[str, str], post: Post, now: Callable[[], datetime]) -> Tokens:
     """The source of tokens that the config names."""
     ref = config.token or config.api_key
     if ref is None:
@@ -137,7 +135,7 @@ def tokens_for(
     reader = _reader(ref, environment)
     if config.token is not None:
         return FixedToken(reader)
-    return ExchangedToken(reader, post, now or (lambda: datetime.now(UTC)))
+    return ExchangedToken(reader, post, now)
 
 
 def read_secret(ref: SecretRef, environment: Mapping[str, str]) -> str:

@@ -72,9 +72,7 @@ def _incomplete(index: int, route: Values) -> Iterator[Clash]:
         message = f"`{place_of(path)}` needs `folder`, or `drop`, `done` and `failed`."
         yield Clash(path, message, "Add `folder`.")
     elif not name:
-        yield Clash(
-            path, f"`{place_of(path)}` needs `name`, having no `folder` to take it from.", "Add `name`."
-        )
+        yield Clash(path, f"`{place_of(path)}` needs `name`, having no `folder` to take it from.", "Add `name`.")
     elif not is_route_name(name):
         message = f"The name of `{place_of((*path, 'folder'))}` cannot be the name of the route."
         yield Clash((*path, "folder"), message, "Add `name`, of ASCII letters, digits, _, - and points.")

@@ -13,11 +13,12 @@ from canarysync.candidates import Matcher
 from canarysync.config import Route
 from canarysync.discover import Scan, Watch, mount_at
 from canarysync.durable import Lock
-from canarysync.errors import LedgerError
+from canarysync.errors import CanarysyncError, LedgerError
 from canarysync.folder import FolderGone, route_id_in, take
 from canarysync.logs import event, where
 from canarysync.model import Observation
-from canarysync.pipeline import Pipeline, Tools
+from canarysync.outcomes import Tools
+from canarysync.pipeline import Pipeline
 from canarysync.settle import Wait, quiet_period_s, settle, unchanged_since
 from canarysync.step import Outcome, Step
 
@@ -76,7 +77,6 @@ class Lane:
         self._pipeline: Pipeline | None = None
         self._scan: tuple[Scan, Iterator[str]] | None = None
         self._network = False
-        self._by_open = False
 
     # --- the folder ----------------------------------------------------------------------------------
 
@@ -120,6 +120,10 @@ class Lane:
         entries = self._tools.ledger.open_entries(route_id_in(self._lock.first_line()))
         return [Key(e.name, e.id if e.detached else None) for e in entries]
 
+    def wants(self, name: str) -> bool:
+        """Whether a hinted name is a candidate at all."""
+        return self._matcher.skipped(name) is None
+
     def present(self) -> bool:
         """Whether the folder that we locked is still the one at its path."""
         return self._lock is not None and self._lock.same_file()
@@ -149,6 +153,9 @@ class Lane:
             chunk = Chunk(list(islice(names, CHUNK)))
         except OSError:
             self._scan = None
+            return Chunk(gone=True)
+        except CanarysyncError as error:
+            event(_log, logging.ERROR, f"cannot {error.operation}", route=self.route.name, why=error.cause)
             return Chunk(gone=True)
         if len(chunk.names) < CHUNK:
             chunk.finished, self._scan = True, None

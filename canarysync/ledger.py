@@ -22,9 +22,7 @@ LEGAL: Mapping[State | None, frozenset[State]] = {
     # A request is on its way, or was when we died.
     State.INTENDED: frozenset({State.IN_DOUBT, State.UPLOADED, State.DEFERRED, State.REFUSED, State.GAVE_UP}),
     # INTENDED only after two looks, or where the route says `in_doubt: resend`.
-    State.IN_DOUBT: frozenset(
-        {State.IN_DOUBT, State.UPLOADED, State.INTENDED, State.REFUSED, State.WITHDRAWN}
-    ),
+    State.IN_DOUBT: frozenset({State.IN_DOUBT, State.UPLOADED, State.INTENDED, State.REFUSED, State.WITHDRAWN}),
     # Known not to be at the API.
     State.DEFERRED: frozenset({State.INTENDED, State.DEFERRED, State.GAVE_UP, State.WITHDRAWN}),
 }

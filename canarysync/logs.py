@@ -49,7 +49,7 @@ class JsonFormat(logging.Formatter):
 def set_up(level: str, format: str, stream: TextIO | None = None) -> None:
     """Send canarysync's log to ``stream`` (default: stderr). The libraries' own logs stay silent below errors:
     urllib3 would log urls, watchdog every event."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(stream) if stream else _CurrentStderr()
     handler.setFormatter(JsonFormat() if format == "json" else TextFormat())
     root = logging.getLogger("canarysync")
     root.handlers[:] = [handler]
@@ -57,6 +57,17 @@ def set_up(level: str, format: str, stream: TextIO | None = None) -> None:
     root.propagate = False
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)
     logging.raiseExceptions = False
+
+
+class _CurrentStderr(logging.StreamHandler[TextIO]):
+    """Writes to what sys.stderr is at the moment: a progress bar puts itself in its place."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
 
 
 def _quoted(value: object) -> str:

@@ -40,9 +40,7 @@ def receipt(entry: Entry, endpoint: str, score_id: str | None, *, missing: bool)
     return _encode(content)
 
 
-def error(
-    entry: Entry, message: str, problems: tuple[Problem, ...], response: str | None, *, missing: bool
-) -> bytes:
+def error(entry: Entry, message: str, problems: tuple[Problem, ...], response: str | None, *, missing: bool) -> bytes:
     """``failed/NAME.error.json``. ``response`` is the server's own words, shortened, when it refused."""
     content: dict[str, Any] = {
         "sidecarVersion": VERSION,

@@ -32,9 +32,9 @@ __all__ = ["SqliteLedger"]
 class SqliteLedger:
     """See ``ledger.Ledger``, whose promises this class keeps with SQLite."""
 
-    def __init__(self, path: Path) -> None:
-        """Open, or create, the database at ``path``; the caller has checked and locked its folder."""
-        self._database = Database(path)
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open, or create, the database at ``path``; unless ``read_only``, the caller has locked its folder."""
+        self._database = Database(path, read_only=read_only)
 
     def __enter__(self) -> Self:
         return self
@@ -52,16 +52,12 @@ class SqliteLedger:
         return str(rows[0]["id"]) if rows else None
 
     def register_route(self, name: str, route_id: str) -> None:
-        self._database.write(
-            lambda c: c.execute("INSERT OR REPLACE INTO routes VALUES (?, ?)", (name, route_id))
-        )
+        self._database.write(lambda c: c.execute("INSERT OR REPLACE INTO routes VALUES (?, ?)", (name, route_id)))
 
     # --- reading -------------------------------------------------------------------------------------
 
     def open_entries(self, route_id: str) -> Sequence[Entry]:
-        rows = self._database.read(
-            f"{ENTRY_SQL} WHERE e.route_id = ? AND e.filed_at IS NULL ORDER BY e.id", route_id
-        )
+        rows = self._database.read(f"{ENTRY_SQL} WHERE e.route_id = ? AND e.filed_at IS NULL ORDER BY e.id", route_id)
         return [to_entry(row) for row in rows if not self._database.rides(row["id"])]
 
     def open_entry(self, route_id: str, name: str) -> Entry | None:
@@ -97,10 +93,7 @@ class SqliteLedger:
                WHERE route_id = ? AND filed_at IS NOT NULL GROUP BY 1, 2""",
             route_id,
         )
-        filed = {
-            v: sum(row["n"] for row in verdicts if row["verdict"] == v)
-            for v in ("done", "failed", "withdrawn")
-        }
+        filed = {v: sum(row["n"] for row in verdicts if row["verdict"] == v) for v in ("done", "failed", "withdrawn")}
         return Counts(
             open={State(row["state"]): row["n"] for row in states},
             done=filed["done"],
@@ -155,9 +148,7 @@ class SqliteLedger:
 
     def upload(self, entry: Entry, uuid: str, proof: Proof, target: str, at: datetime) -> Entry:
         def change(c: sqlite3.Connection) -> Entry:
-            if c.execute(
-                "SELECT 1 FROM scores WHERE uuid = ? AND entry_id != ?", (uuid, entry.id)
-            ).fetchone():
+            if c.execute("SELECT 1 FROM scores WHERE uuid = ? AND entry_id != ?", (uuid, entry.id)).fetchone():
                 raise UuidOwned("record the proof", cause="the API named a uuid that another entry owns")
             move(c, entry, State.UPLOADED, at, uuid=uuid, proof=str(proof), retry_at=None, reason="")
             return decide(c, entry.id, State.UPLOADED, target)
@@ -188,9 +179,7 @@ class SqliteLedger:
     def withdraw(self, entry: Entry, at: datetime) -> None:
         def change(c: sqlite3.Connection) -> None:
             move(c, entry, State.WITHDRAWN, at, retry_at=None)
-            c.execute(
-                "UPDATE entries SET verdict = 'withdrawn', filed_at = ? WHERE id = ?", (text(at), entry.id)
-            )
+            c.execute("UPDATE entries SET verdict = 'withdrawn', filed_at = ? WHERE id = ?", (text(at), entry.id))
 
         self._database.write(change)
 
@@ -202,9 +191,7 @@ class SqliteLedger:
         return self._database.write(lambda c: update_entry(c, entry.id, detached=1))
 
     def retarget(self, entry: Entry, target: str) -> Entry:
-        return self._database.write(
-            lambda c: update_entry(c, entry.id, target=os.fsencode(target))
-        )
+        return self._database.write(lambda c: update_entry(c, entry.id, target=os.fsencode(target)))
 
     def mark_possible_duplicate(self, entry: Entry) -> Entry:
         def change(c: sqlite3.Connection) -> Entry:

@@ -87,13 +87,18 @@ class Database:
     for all that wait, so that parallel workers share one fsync and a lone one waits for nobody.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """``read_only``: beside a running daemon, for ``status``; nothing is migrated, checked or written."""
         self.path = path
+        self._read_only = read_only
         self._queue: deque[_Job[Any]] = deque()
         self._committing = threading.Lock()
         self._reading = threading.Lock()
         self._riding: dict[str, Callable[[sqlite3.Connection], object]] = {}
-        self._writer = _connect(path)
+        self._writer = _connect(path, read_only=read_only)
+        if read_only:
+            self._reader = self._writer
+            return
         try:
             migrate(self._writer, path)
             _check_after_unclean_stop(self._writer, path)
@@ -167,20 +172,22 @@ class Database:
     def close(self) -> None:
         """Commit what rides, note the clean stop, and let go."""
         try:
-            self.write(
-                lambda connection: connection.execute("INSERT OR REPLACE INTO meta VALUES ('clean', '1')")
-            )
+            if not self._read_only:
+                self.write(lambda connection: connection.execute("INSERT OR REPLACE INTO meta VALUES ('clean', '1')"))
         finally:
             self._reader.close()
             self._writer.close()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
+            f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+            uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False,
+        )  # fmt: skip
         connection.row_factory = sqlite3.Row
+        if read_only:
+            return connection
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")

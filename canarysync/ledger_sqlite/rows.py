@@ -89,9 +89,7 @@ def to_entry(row: sqlite3.Row) -> Entry:
         route_id=row["route_id"],
         name=os.fsdecode(row["name"]),
         sha256=row["sha256"],
-        signature=Signature(
-            row["size_bytes"], row["mtime_ns"], _unsigned(row["inode"]), _unsigned(row["device"])
-        ),
+        signature=Signature(row["size_bytes"], row["mtime_ns"], _unsigned(row["inode"]), _unsigned(row["device"])),
         state=State(row["state"]) if scored else State.REJECTED,
         created_at=_time(row["created_at"]),
         changed_at=_time(row["changed_at"]),

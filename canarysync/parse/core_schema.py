@@ -26,9 +26,7 @@ UNKNOWN_TAG = Fault(
     "Delete the tag; or quote the value if the ! belongs to it.",
     "no tag",
 )
-_DOES_NOT_FIT = Fault(
-    "The value does not fit its tag.", "Delete the tag (the word that begins with !!).", "no tag"
-)
+_DOES_NOT_FIT = Fault("The value does not fit its tag.", "Delete the tag (the word that begins with !!).", "no tag")
 
 
 def resolve(text: str, tag: str | None, plain: bool) -> JsonValue | Fault:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from canarysync.model import Position
 from canarysync.parse.source import Fault
 
-COMMENT = Fault(
-    "JSON has no comments.", "Delete the comment, or save the file as YAML (.yaml).", "no comment"
-)
-TRAILING_COMMA = Fault(
-    "A comma stands after the last member.", "Delete this comma.", "another member after a comma"
-)
+COMMENT = Fault("JSON has no comments.", "Delete the comment, or save the file as YAML (.yaml).", "no comment")
+TRAILING_COMMA = Fault("A comma stands after the last member.", "Delete this comma.", "another member after a comma")
 LINE_BREAK_IN_STRING = Fault(
     "A string runs over the end of its line.",
     "Close the string with a quote on the same line, or write \\n for a line break that belongs to it.",
@@ -21,9 +17,7 @@ _SMALL_LETTERS = Fault(
     "Write true, false or null; or quote it if it is a text.",
     "true, false or null",
 )
-_NULL = Fault(
-    "JSON has no such word for a missing value.", "Write null; or quote it if it is a text.", "null"
-)
+_NULL = Fault("JSON has no such word for a missing value.", "Write null; or quote it if it is a text.", "null")
 OTHER_LITERALS = {
     **dict.fromkeys(("True", "TRUE", "False", "FALSE", "Null", "NULL"), _SMALL_LETTERS),
     **dict.fromkeys(("None", "NONE", "none", "undefined", "nil"), _NULL),
@@ -46,9 +40,7 @@ def cut_short(what: str, opened: Position) -> Fault:
 def after_the_end(char: str) -> Fault:
     """``char`` stands after the value that is the whole document (RFC 8259 §2)."""
     if char in "]}":
-        return Fault(
-            "A closing bracket stands here that nothing opened.", "Delete it.", "the end of the file"
-        )
+        return Fault("A closing bracket stands here that nothing opened.", "Delete it.", "the end of the file")
     return Fault(
         "There is more text after the end of the value.",
         "A file holds one score: write each score to a file of its own.",
@@ -63,9 +55,7 @@ def no_comma(char: str, close: str) -> Fault:
         return Fault("This closing bracket does not match the opening one.", f"Write {close} here.", expected)
     if char == ":" and close == "]":
         return Fault("A colon stands in an array.", "Use { } around keys and values.", expected)
-    return Fault(
-        "A comma is missing before this.", _char_hint(char) or "Write a comma between members.", expected
-    )
+    return Fault("A comma is missing before this.", _char_hint(char) or "Write a comma between members.", expected)
 
 
 def no_key(char: str, opened: Position) -> Fault:
@@ -78,9 +68,7 @@ def no_key(char: str, opened: Position) -> Fault:
     if char.isdigit():
         hint = "Write the key in double quotes. A decimal comma must be written as a point."
         return Fault("A key must be in double quotes.", hint, expected)
-    return Fault(
-        "A key must be in double quotes.", _char_hint(char) or "Write the key in double quotes.", expected
-    )
+    return Fault("A key must be in double quotes.", _char_hint(char) or "Write the key in double quotes.", expected)
 
 
 def no_colon(char: str) -> Fault:
@@ -88,9 +76,7 @@ def no_colon(char: str) -> Fault:
     if char == "":
         return Fault("The file ends after a key.", "The file may be cut short: export it again.", "a colon")
     hint = "Write : in place of =." if char == "=" else _char_hint(char)
-    return Fault(
-        "A colon is missing after the key.", hint or "Write a colon between key and value.", "a colon"
-    )
+    return Fault("A colon is missing after the key.", hint or "Write a colon between key and value.", "a colon")
 
 
 def no_value(char: str, is_word: bool) -> Fault:
@@ -120,9 +106,7 @@ def control_character(char: str) -> Fault:
 def bad_escape(char: str) -> Fault:
     """``char`` follows a backslash in a string, and does not make an escape with it (RFC 8259 §7)."""
     if char == "u":
-        return Fault(
-            "The escape \\u needs four hexadecimal digits.", "As in \\u00e9.", "four digits of 0-9, a-f"
-        )
+        return Fault("The escape \\u needs four hexadecimal digits.", "As in \\u00e9.", "four digits of 0-9, a-f")
     hint = "Write \\\\ for a backslash, as in a Windows path; \\u00XX for a character by its code."
     return Fault(
         "This backslash begins no escape that JSON knows.",

@@ -35,9 +35,7 @@ def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 
 
 # These hooks keep the decoder on its C scanner. Built once: a decoder costs more than reading one score.
-_DECODER = JSONDecoder(
-    parse_int=_number, parse_float=_number, parse_constant=_constant, object_pairs_hook=_object
-)
+_DECODER = JSONDecoder(parse_int=_number, parse_float=_number, parse_constant=_constant, object_pairs_hook=_object)
 # The closing quote is optional, so that an unclosed string is passed over once, not once per quote in it.
 _BRACKET_OR_STRING = re.compile(r'[\[{]|[\]}]|"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 

@@ -19,9 +19,7 @@ def decode(data: bytes) -> str | Problem:
     if not data:
         return Problem("The file is empty.", line=1, column=1, expected="one score", hint="Export it again.")
     if not data.strip(b"\0"):
-        return _not_utf8(
-            "The file holds NUL bytes and no text.", "It was not written to its end: export it again."
-        )
+        return _not_utf8("The file holds NUL bytes and no text.", "It was not written to its end: export it again.")
     # ASCII text in UTF-16 or UTF-32 has a NUL among its first four bytes; a JSON or YAML text never has.
     if data.startswith(_UTF16_BOMS) or b"\0" in data[:4]:
         return _not_utf8("The text is encoded as UTF-16 or UTF-32, not as UTF-8.", _SAVE_AS_UTF8)

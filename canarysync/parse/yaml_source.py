@@ -21,12 +21,14 @@ _BAD_INDENTATION = Fault(
     "The indentation does not fit the lines before.", "Indent all members of one level by the same spaces."
 )
 _TABS = Fault("A tab stands where YAML wants spaces.", "Indent with spaces only.", "spaces")
-_NOT_CLOSED = Fault(
-    "A quoted text is not closed.", "Add the closing quote; or the file is cut short.", "a quote"
+_NOT_CLOSED = Fault("A quoted text is not closed.", "Add the closing quote; or the file is cut short.", "a quote")
+_NO_KEY = Fault(
+    "A key should stand here.",
+    "Indent all keys of one level by the same spaces; and put nothing after a closing quote or bracket.",
+    "a key",
 )
-_NO_COLON = Fault(
-    "A key has no colon after it.", "Write a colon and a space after the key.", "a colon and a space"
-)
+_EMPTY_KEY = Fault("A key is missing before this colon.", "Write a key in front of it.", "a key")
+_NO_COLON = Fault("A key has no colon after it.", "Write a colon and a space after the key.", "a colon and a space")
 _BRACKET = Fault(
     "A bracket is not closed, or a comma is missing before this.",
     "Put commas between members, and close the bracket; or the file is cut short.",
@@ -46,9 +48,7 @@ _ANCHOR = Fault(
     "A value begins with & or *, which makes an anchor or alias, and this one is not right.",
     "Quote the value if the & or * belongs to it.",
 )
-_BLOCK_HEADER = Fault(
-    "The line with | or > has more on it than it may.", "Write the text on the next lines, indented."
-)
+_BLOCK_HEADER = Fault("The line with | or > has more on it than it may.", "Write the text on the next lines, indented.")
 _ESCAPE = Fault(
     "A backslash in double quotes begins an escape that YAML does not know.",
     "Write \\\\ for a backslash, use single quotes, or write the character itself.",
@@ -60,7 +60,7 @@ _BY_PROBLEM = {
         "Quote a text that holds a colon; and indent all keys of one level by the same spaces.",
     ),
     "could not find expected ':'": _NO_COLON,
-    "did not find expected key": _BAD_INDENTATION,
+    "did not find expected key": _NO_KEY,
     "did not find expected '-' indicator": _BAD_INDENTATION,
     "block sequence entries are not allowed in this context": _BAD_INDENTATION,
     "mapping keys are not allowed in this context": _BAD_INDENTATION,
@@ -88,9 +88,7 @@ _BY_PROBLEM = {
     ),
     "did not find expected alphabetic or numeric character": _ANCHOR,
     "found an indentation indicator equal to 0": _BLOCK_HEADER,
-    "found incompatible YAML document": Fault(
-        "The file asks for another YAML.", "Delete the %YAML line.", "YAML 1.2"
-    ),
+    "found incompatible YAML document": Fault("The file asks for another YAML.", "Delete the %YAML line.", "YAML 1.2"),
 }
 _BY_CONTEXT = {
     "while scanning a directive": _DIRECTIVE,
@@ -122,12 +120,6 @@ class Prepared:
         found = next((self.stand_ins[ord(char)] for char in part if ord(char) in self.stand_ins), None)
         return _unquoted(found) if found else None
 
-    def odd_line(self, offset: int) -> Fault | None:
-        """The same for the line up to ``offset``, unless it has quotes, within which they would be fine."""
-        begin = max(self.text.rfind("\n", 0, offset), self.text.rfind("\r", 0, offset)) + 1
-        line = self.text[begin:offset]
-        return None if '"' in line or "'" in line else self.odd_character(line)
-
 
 def prepare(text: str) -> Prepared:
     """Choose stand-ins that do not occur in ``text``. Offsets stay right: each replaces one character."""
@@ -136,9 +128,7 @@ def prepare(text: str) -> Prepared:
         return Prepared(text, {})
     used = set(text)
     # Private use first (Unicode §23.5); the rest only for a text that uses all of those.
-    unused = (
-        code for code in chain(range(0xE000, 0xF900), range(0x10000, 0x110000)) if chr(code) not in used
-    )
+    unused = (code for code in chain(range(0xE000, 0xF900), range(0x10000, 0x110000)) if chr(code) not in used)
     stand_ins = dict(zip(unused, odd, strict=False))
     return Prepared(text.translate({ord(char): code for code, char in stand_ins.items()}), stand_ins)
 
@@ -165,6 +155,8 @@ def grammar_fault(problem: str | None, context: str | None, char: str) -> Fault:
     """libyaml's error in our words. ``char`` stands where it was found; empty at the end of the text."""
     if char == "\t":
         return _TABS
+    if char == ":" and problem == "did not find expected key":
+        return _EMPTY_KEY
     by_context = _BY_CONTEXT.get(context or "", _OTHERWISE)
     return _BY_PROBLEM.get(problem or "", by_context)
 

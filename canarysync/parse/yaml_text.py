@@ -74,6 +74,8 @@ class _YamlReader:
                     handler(event)
         except yaml.MarkedYAMLError as error:
             self._grammar(error)
+        except yaml.YAMLError:  # libyaml's reader: only for a text that left too few stand-ins (yaml_source)
+            self.findings.add(0, grammar_fault(None, None, ""))
         except GaveUp:
             pass
 
@@ -167,10 +169,8 @@ class _YamlReader:
         fault_at_start = error.problem in faults.TOLD_WHERE_IT_BEGAN and error.context_mark is not None
         mark = error.context_mark if fault_at_start else error.problem_mark or error.context_mark
         offset = min(mark.index, len(self._text)) if mark else 0
-        fault = self._prepared.odd_line(offset) or grammar_fault(
-            error.problem, error.context, self._text[offset : offset + 1]
-        )
-        self.findings.add(offset, fault, self._path())
+        here = self._text[offset : offset + 1]
+        self.findings.add(offset, grammar_fault(error.problem, error.context, here), self._path())
 
     def _report(self, event: yaml.Event, fault: Fault) -> None:
         self.findings.add(_start(event), fault, self._path())

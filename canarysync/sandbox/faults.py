@@ -70,9 +70,7 @@ class Fault:
         """
         on, colon, rest = text.strip().partition(":")
         if not colon:
-            raise ValueError(
-                f"a fault is written endpoint:what, such as put:status=503; this has no colon: {text}"
-            )
+            raise ValueError(f"a fault is written endpoint:what, such as put:status=503; this has no colon: {text}")
         # An HTTP-date in retry_after has a comma of its own, before the day: "Wed, 21 Oct 2026 07:28:00 GMT".
         items = [item.strip() for item in re.split(r",(?! ?\d)", rest)]
         words = [item for item in items if "=" not in item]

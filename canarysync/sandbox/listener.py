@@ -26,9 +26,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     allow_reuse_address = True  # restart on the same port while old connections linger in TIME_WAIT
     request_queue_size = 256
 
-    def __init__(
-        self, host: str, port: int, respond: Callable[[Request], Answer], connected: Callable[[], None]
-    ):
+    def __init__(self, host: str, port: int, respond: Callable[[Request], Answer], connected: Callable[[], None]):
         """Binds and listens (OSError). ``connected`` is told of every connection."""
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.respond = respond

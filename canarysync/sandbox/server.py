@@ -63,9 +63,7 @@ class Sandbox:
             self._listener = Listener(self._host, self._port, self._respond, self._tally.connected)
         except OSError as error:
             where = f"{self._host}:{self._port}"
-            raise SetupError(
-                "start the sandbox", where, error.strerror or "", "choose another port"
-            ) from error
+            raise SetupError("start the sandbox", where, error.strerror or "", "choose another port") from error
         self._port = self._listener.port
         self._stopping.clear()
         self._listener.start()

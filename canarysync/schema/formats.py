@@ -1,7 +1,7 @@
 """The formats that the bundled schemas name, each really checked, with words for what is expected.
 
-A format judges strings (``size``: numbers too) and, as JSON Schema has it, lets every other type pass.
-No hint repeats the text that it is about.
+A format judges strings and, as JSON Schema has it, lets every other type pass. No hint repeats the text
+that it is about.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from canarysync.instant import parse_instant, why_not
-from canarysync.model import Number
 from canarysync.quantity import duration_s, size_bytes
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
@@ -34,8 +33,6 @@ class Format:
 
 def conforms(name: str, value: object) -> bool:
     """Whether ``value`` is right for the format called ``name``."""
-    if isinstance(value, Number) and name == "size":
-        return size_bytes(value) is not None
     return not isinstance(value, str) or FORMATS[name].accepts(value)
 
 
@@ -137,9 +134,7 @@ def _url_hint(text: str) -> str:
 
 def _proxy_hint(text: str) -> str:
     if "@" in text:
-        return (
-            "A secret is never written into the configuration: set HTTPS_PROXY for a proxy with a password."
-        )
+        return "A secret is never written into the configuration: set HTTPS_PROXY for a proxy with a password."
     return "Write scheme, host and port, as in http://proxy.example:3128."
 
 
@@ -178,9 +173,7 @@ FORMATS = {
     ),
     "path": Format(_is_path, "a path", _path_hint),
     "api-url": Format(_is_api_url, "an https address such as https://rest.eus.canaryspeech.com", _url_hint),
-    "proxy-url": Format(
-        _is_proxy_url, "the address of a proxy such as http://proxy.example:3128", _proxy_hint
-    ),
+    "proxy-url": Format(_is_proxy_url, "the address of a proxy such as http://proxy.example:3128", _proxy_hint),
     "route-name": Format(is_route_name, "a short name such as clinic-a", _NAME_HINT),
     "group-name": Format(is_route_name, "the name of a group", _NAME_HINT),
     "file-pattern": Format(_is_file_pattern, "a pattern of file names such as *.json", _pattern_hint),

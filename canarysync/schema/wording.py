@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -48,10 +48,8 @@ class Words(NamedTuple):
 
 
 def describe(findings: Sequence[Finding], schema: Mapping[str, Any], places: Places) -> tuple[Problem, ...]:
-    """One problem for each finding, in file order; a missing key that is there misspelt is told once."""
-    misspelt = {(*found.path[:-1], guess) for found in findings if (guess := _guess(found))}
-    told = (found for found in findings if not (found.keyword == "required" and found.path in misspelt))
-    problems = [_problem(found, schema, places) for found in told]
+    """One problem for each finding that does not follow from another, in file order."""
+    problems = (_problem(found, schema, places) for found in _causes(findings))
     return tuple(sorted(problems, key=file_order))
 
 
@@ -73,6 +71,15 @@ def place_of(path: Path) -> str:
     """A path as people write it: ``routes[0].settle``."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return "".join(steps).removeprefix(".")
+
+
+def _causes(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """``findings`` without missing keys that are there misspelt, and what else a wrong type breaks."""
+    misspelt = {(*found.path[:-1], guess) for found in findings if (guess := _guess(found))}
+    mistyped = {found.path for found in findings if found.keyword == "type"}
+    for found in findings:
+        if found.keyword == "type" or found.path not in (misspelt if found.keyword == "required" else mistyped):
+            yield found
 
 
 def _plain(word: str) -> str:
@@ -192,9 +199,7 @@ def _not_listed(found: Finding, _: Mapping[str, Any]) -> Words:
     hint = found.schema.get("x-hint", f"Did you mean `{guess}`?" if guess else "")
     if "propertyNames" in found.steps:
         return Words(f"{_name(found.path)} has an unknown key.", f"one of {_listed(choices)}", hint)
-    return Words(
-        f"{_name(found.path)} must be one of {_listed(choices)}.", f"one of {_listed(choices)}", hint
-    )
+    return Words(f"{_name(found.path)} must be one of {_listed(choices)}.", f"one of {_listed(choices)}", hint)
 
 
 def _out_of_bounds(found: Finding, _: Mapping[str, Any]) -> Words:

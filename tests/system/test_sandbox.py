@@ -84,13 +84,9 @@ def client(sandbox: Sandbox) -> Iterator[Client]:
 # --- put-score, get-scores, score -----------------------------------------------------------------
 
 
-def test_a_score_is_kept_byte_for_byte_and_read_back_as_it_was_written(
-    sandbox: Sandbox, client: Client
-) -> None:
+def test_a_score_is_kept_byte_for_byte_and_read_back_as_it_was_written(sandbox: Sandbox, client: Client) -> None:
     uuid = client.put().json["uuid"]
-    assert [(score.uuid, score.assessment_id, score.body) for score in sandbox.scores] == [
-        (uuid, ASSESSMENT, BODY)
-    ]
+    assert [(score.uuid, score.assessment_id, score.body) for score in sandbox.scores] == [(uuid, ASSESSMENT, BODY)]
     reply = client.ask("GET", SCORES)
     assert b'"value": 1.10, "big": 12345678901234567890123456789, "whole": 12.0' in reply.body
     shown = {"uuid": uuid, "assessmentUUIDs": [ASSESSMENT], **json.loads(BODY)}
@@ -203,9 +199,7 @@ def test_a_wrong_api_key_is_refused(client: Client, key: str) -> None:
 
 
 def test_the_token_request_is_json(client: Client) -> None:
-    asked = client.ask(
-        "POST", "/v3/auth/tokens/get", b"{}", Csc_Api_Key=SANDBOX_API_KEY, Content_Type="text/plain"
-    )
+    asked = client.ask("POST", "/v3/auth/tokens/get", b"{}", Csc_Api_Key=SANDBOX_API_KEY, Content_Type="text/plain")
     assert asked.status == 415
 
 
@@ -325,9 +319,7 @@ def test_a_fault_in_wrong_words(text: str, expected: str) -> None:
         ("any:delay_after,delay=0.01", 200, b'{"uuid"', 1),
     ],
 )
-def test_a_fault_that_answers(
-    sandbox: Sandbox, client: Client, text: str, status: int, body: bytes, kept: int
-) -> None:
+def test_a_fault_that_answers(sandbox: Sandbox, client: Client, text: str, status: int, body: bytes, kept: int) -> None:
     sandbox.faults.add(text)
     reply = client.put()
     assert reply.status == status
@@ -353,9 +345,7 @@ def test_the_headers_of_faults(sandbox: Sandbox, client: Client) -> None:
         ("put:reset_after", ConnectionResetError, 1),
     ],
 )
-def test_a_fault_that_hangs_up(
-    sandbox: Sandbox, client: Client, text: str, error: type[Exception], kept: int
-) -> None:
+def test_a_fault_that_hangs_up(sandbox: Sandbox, client: Client, text: str, error: type[Exception], kept: int) -> None:
     sandbox.faults.add(f"{text},times=1")
     with pytest.raises(error) as raised:
         client.put()
@@ -366,9 +356,7 @@ def test_a_fault_that_hangs_up(
 
 
 def test_a_late_answer_comes_late(sandbox: Sandbox, client: Client) -> None:
-    sandbox.faults.add(
-        "put:delay=0.03", "any:delay=0.03", "put:status=503", "put:delay=0.03", "scores:delay=60"
-    )
+    sandbox.faults.add("put:delay=0.03", "any:delay=0.03", "put:status=503", "put:delay=0.03", "scores:delay=60")
     began_s = time.monotonic()
     assert client.put().status == 503
     assert 0.09 <= time.monotonic() - began_s < 30
@@ -476,9 +464,7 @@ def test_a_request_that_breaks_off_is_not_carried_out(sandbox: Sandbox, client: 
 
 
 def test_a_client_may_ask_before_it_sends_the_body(sandbox: Sandbox, client: Client) -> None:
-    head = (
-        f"PUT {PUT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.token}\r\nExpect: 100-continue\r\n"
-    )
+    head = f"PUT {PUT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.token}\r\nExpect: 100-continue\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port_of(sandbox)), timeout=10) as raw:
         raw.sendall(head.encode())
@@ -489,9 +475,7 @@ def test_a_client_may_ask_before_it_sends_the_body(sandbox: Sandbox, client: Cli
 
 def test_one_connection_serves_many_requests_of_all_outcomes(sandbox: Sandbox, client: Client) -> None:
     sandbox.faults.add("put:status=503,times=1", "put:html,times=1")
-    statuses = [client.put(body).status for body in (BODY, BODY, b"{}", BODY)] + [
-        client.ask("GET", "/x").status
-    ]
+    statuses = [client.put(body).status for body in (BODY, BODY, b"{}", BODY)] + [client.ask("GET", "/x").status]
     assert statuses == [503, 403, 400, 200, 404]
     assert client.ask("GET", "/sandbox/requests").json["connections"] == 1
 
@@ -594,9 +578,7 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     assert len(Sandbox(store_path=store).scores) == 2
 
 
-@pytest.mark.parametrize(
-    "content", [b"{}\n", b"[]\n", b"x\n", b"x", b'{"uuid": "", "assessmentId": "", "body": 3}\n']
-)
+@pytest.mark.parametrize("content", [b"{}\n", b"[]\n", b"x\n", b"x", b'{"uuid": "", "assessmentId": "", "body": 3}\n'])
 def test_a_store_that_no_sandbox_wrote(tmp_path: Path, content: bytes) -> None:
     store = tmp_path / "scores.jsonl"
     store.write_bytes(content)

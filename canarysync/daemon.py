@@ -1,0 +1,350 @@
+"""The only loop: wake-ups, timers, workers, the API's gate, drain. The only place that waits."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from random import random
+from types import FrameType
+
+from canarysync import gate
+from canarysync.config import Route
+from canarysync.lane import Chunk, Key, Lane, Visit
+from canarysync.logs import event
+from canarysync.model import Observation
+from canarysync.outcomes import Tools
+from canarysync.report import Event, Reporter, Summary
+from canarysync.step import ApiDown, ApiUp, Outcome, Step
+from canarysync.tracks import Place, Track, Tracks
+
+_log = logging.getLogger(__name__)
+
+_INBOX_MOST = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Hint:
+    lane: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Visited:
+    lane: int
+    key: Key
+    visit: Visit
+    probe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    lane: int
+    chunk: Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    signal: int
+
+
+_Message = _Hint | _Visited | _Scanned | _Stop
+
+
+@dataclass(slots=True)
+class _Desk:
+    """One lane as the loop sees it."""
+
+    lane: Lane
+    tracks: Tracks[Key] = field(default_factory=Tracks)
+    scanning: bool = False
+    scan_wanted: bool = True
+    scans_finished: int = 0
+    gone: bool = False
+    next_scan_s: float = 0.0
+
+
+class Daemon:
+    """Runs the pipelines of all routes until it is stopped, or for one pass."""
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        tools: Tools,
+        concurrency: int,
+        *,
+        once: bool = False,
+        wait_s: float = 0.0,
+        observer: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        """``once``: end when every file that is there has had its try; ``wait_s``: go on for up to so long while
+        some wait. ``observer`` is called in the loop for every visit that ended."""
+        self._inbox: SimpleQueue[_Message] = SimpleQueue()
+        self._jobs: SimpleQueue[Callable[[], _Message] | None] = SimpleQueue()
+        self._desks = [
+            _Desk(Lane(route, tools, self._hinter(number), watching=not once)) for number, route in enumerate(routes)
+        ]
+        self._ledger = tools.ledger
+        self._concurrency = concurrency
+        self._once = once
+        self._wait_s = wait_s
+        self._until_s = 0.0
+        self._reporter = Reporter(observer)
+        self._gate = gate.opened()
+        self._visiting = 0
+        self._turn = 0
+        self._workers: list[threading.Thread] = []
+        self._stopped_by: int | None = None
+
+    # --- life ----------------------------------------------------------------------------------------
+
+    def run(self) -> Summary:
+        """Open all routes, work, drain, close. Raises HeldError or SetupError before any file was touched."""
+        try:
+            for desk in self._desks:
+                self._open(desk)
+            self._start_workers()
+            self._loop()
+        finally:
+            self._drain()
+            for desk in self._desks:
+                desk.lane.close()
+        return self._summed_up()
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> None:
+        """Ask the loop to drain and end. Safe from a signal handler and from any thread."""
+        self._inbox.put(_Stop(signal_number))
+
+    def stop_on_signals(self) -> None:
+        """SIGTERM and SIGINT drain; a second SIGINT ends at once, as a crash would: the ledger allows for it."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            self.stop(number)
+
+        signal.signal(signal.SIGTERM, handle)
+        signal.signal(signal.SIGINT, handle)
+
+    def _open(self, desk: _Desk) -> None:
+        if not desk.lane.open():
+            self._lost(desk)
+            return
+        for key in desk.lane.open_keys():
+            desk.tracks.found(key)
+
+    def _start_workers(self) -> None:
+        # One more for each route: a scan must not have to wait for slow requests.
+        for number in range(self._concurrency + len(self._desks)):
+            worker = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
+            worker.start()
+            self._workers.append(worker)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            self._inbox.put(job())
+
+    def _hinter(self, number: int) -> Callable[[str], None]:
+        def hint(name: str) -> None:
+            if self._inbox.qsize() < _INBOX_MOST:
+                self._inbox.put(_Hint(number, name))
+            else:  # a flood: one rescan finds them all
+                self._desks[number].scan_wanted = True
+
+        return hint
+
+    # --- the loop ------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        self._until_s = time.monotonic() + self._wait_s
+        while self._stopped_by is None:
+            now_s = time.monotonic()
+            self._start_scans(now_s)
+            self._start_visits(now_s)
+            if self._once and self._all_tried(now_s):
+                return
+            self._hear(self._pause_s(now_s))
+
+    def _hear(self, pause_s: float | None) -> None:
+        """Wait for one message, then take all that are there."""
+        if self._inbox.empty() and not self._visiting:
+            self._ledger.flush()
+        try:
+            message = self._inbox.get(timeout=pause_s)
+            while True:
+                self._take(message)
+                message = self._inbox.get_nowait()
+        except Empty:
+            return
+
+    def _take(self, message: _Message) -> None:
+        match message:
+            case _Hint(lane, name):
+                desk = self._desks[lane]
+                if desk.lane.wants(name):
+                    desk.tracks.hinted(Key(name))
+            case _Visited():
+                self._visited(message)
+            case _Scanned(lane, chunk):
+                self._scanned(self._desks[lane], chunk)
+            case _Stop(number):
+                self._stopped_by = number
+
+    def _pause_s(self, now_s: float) -> float | None:
+        """Seconds until the next thing is due; None while only messages can bring any."""
+        due = [desk.tracks.next_due_s() for desk in self._desks]
+        due += [desk.next_scan_s for desk in self._desks if not desk.scanning and not self._once]
+        if self._gate.reason and not self._gate.probing and any(d.tracks.has_blocked() for d in self._desks):
+            due.append(self._gate.until_s)
+        if self._once:
+            due.append(max(self._until_s, now_s + 0.1))
+        times = [at for at in due if at is not None]
+        return max(min(times) - now_s, 0.0) if times else None
+
+    # --- scans ---------------------------------------------------------------------------------------
+
+    def _start_scans(self, now_s: float) -> None:
+        for number, desk in enumerate(self._desks):
+            if desk.scanning or desk.tracks.crowded():
+                continue
+            if desk.scan_wanted or (now_s >= desk.next_scan_s and not self._once):
+                desk.scanning, desk.scan_wanted = True, False
+                self._start_scan(number, desk.lane)
+
+    def _start_scan(self, number: int, lane: Lane) -> None:
+        self._jobs.put(lambda: _Scanned(number, lane.scan_on()))
+
+    def _scanned(self, desk: _Desk, chunk: Chunk) -> None:
+        desk.scanning = False
+        if chunk.gone:
+            self._lost(desk)
+        elif desk.gone:
+            desk.gone = False
+            event(_log, logging.WARNING, "folder is back", route=desk.lane.route.name)
+            for key in desk.lane.open_keys():
+                desk.tracks.found(key)
+        for name in chunk.names:
+            desk.tracks.found(Key(name))
+        if chunk.finished or chunk.gone:
+            desk.scans_finished += 1
+            desk.next_scan_s = time.monotonic() + desk.lane.rescan_s
+        else:
+            desk.scan_wanted = True
+
+    def _lost(self, desk: _Desk) -> None:
+        if not desk.gone:
+            desk.gone = True
+            route = desk.lane.route
+            event(
+                _log, logging.ERROR, "folder is gone (unmounted?), waiting for it", route=route.name, folder=route.drop
+            )
+
+    # --- visits --------------------------------------------------------------------------------------
+
+    def _start_visits(self, now_s: float) -> None:
+        """Fill the workers, the routes in turn; behind a shut gate one probe, and what needs no API."""
+        for desk in self._desks:
+            desk.tracks.ripen(now_s)
+        if self._gate.reason and gate.may_send(self._gate, now_s):
+            self._probe()
+        idle_turns = 0
+        while self._visiting < self._concurrency and idle_turns < len(self._desks):
+            self._turn = (self._turn + 1) % len(self._desks)
+            taken = self._desks[self._turn].tracks.take()
+            if taken is None:
+                idle_turns += 1
+                continue
+            idle_turns = 0
+            self._start_visit(self._turn, *taken, may_send=not self._gate.reason)
+
+    def _probe(self) -> None:
+        for number, desk in enumerate(self._desks):
+            taken = desk.tracks.take_blocked()
+            if taken is not None:
+                self._gate = gate.probe(self._gate)
+                self._start_visit(number, *taken, may_send=True, probe=True)
+                return
+
+    def _start_visit(self, number: int, key: Key, track: Track, *, may_send: bool, probe: bool = False) -> None:
+        lane = self._desks[number].lane
+        since: Observation | None = track.since
+        self._visiting += 1
+        self._jobs.put(lambda: _Visited(number, key, lane.visit(key, since, may_send), probe))
+
+    def _visited(self, message: _Visited) -> None:
+        self._visiting -= 1
+        desk, step = self._desks[message.lane], message.visit.step
+        self._learn(step, message.probe)
+        desk.tracks.visited(message.key, step, message.visit.since, time.monotonic())
+        if step.outcome is Outcome.BLOCKED and not self._gate.reason:
+            desk.tracks.unblock()  # the gate opened while this visit was under way
+        if step.detached is not None:
+            desk.tracks.found(Key(message.key.name, step.detached))
+        self._reporter.step(desk.lane.route.name, message.key.name, step)
+
+    def _learn(self, step: Step, probe: bool) -> None:
+        """What the visit says of the API."""
+        if isinstance(step.api, ApiUp):
+            if self._gate.reason:
+                event(_log, logging.WARNING, "the API answers again")
+            self._gate = gate.opened()
+            for desk in self._desks:
+                desk.tracks.unblock()
+        elif isinstance(step.api, ApiDown):
+            if not self._gate.reason:
+                event(_log, logging.WARNING, "the API cannot be used, files wait", why=step.api.reason)
+            if probe or not self._gate.reason:
+                now_s = time.monotonic()
+                self._gate = gate.shut(self._gate, step.api.reason, now_s, random(), step.api.pause_s)
+        elif probe:
+            self._gate = gate.not_used(self._gate)
+
+    # --- one pass ------------------------------------------------------------------------------------
+
+    def _all_tried(self, now_s: float) -> bool:
+        """Whether a single pass is over: everything found has had its try, or waits for another run."""
+        if self._visiting or not all(_has_been_through(desk) for desk in self._desks):
+            return False
+        return now_s >= self._until_s or not any(len(desk.tracks) for desk in self._desks)
+
+    def _drain(self) -> None:
+        """Finish the attempts in hand; start no others."""
+        if self._visiting:
+            event(_log, logging.INFO, "draining", attempts_in_hand=self._visiting)
+        for _ in self._workers:
+            self._jobs.put(None)
+        for worker in self._workers:
+            worker.join()
+        while not self._inbox.empty():
+            message = self._inbox.get_nowait()
+            if isinstance(message, _Visited):
+                self._visited(message)
+
+    def _summed_up(self) -> Summary:
+        summary = self._reporter.summary
+        summary.stopped_by = self._stopped_by
+        for desk in self._desks:
+            for _, track in desk.tracks.items():
+                self._reporter.left(track.step)
+            summary.skipped.update(desk.lane.skipped)
+            if desk.gone:
+                summary.gone.append(desk.lane.route.name)
+        return summary
+
+
+def _has_been_through(desk: _Desk) -> bool:
+    """Whether a lane has nothing left that a single pass may still try."""
+    if desk.scanning or desk.tracks.has_ready():
+        return False
+    # With a full window of files that all wait, the scan would go on only once they have moved.
+    if not (desk.scans_finished or desk.gone or desk.tracks.crowded()):
+        return False
+    return not any(_waits_out_its_quiet_period(track) for _, track in desk.tracks.items())
+
+
+def _waits_out_its_quiet_period(track: Track) -> bool:
+    step = track.step
+    return track.place is Place.WAITING and step is not None and step.outcome is Outcome.UNSETTLED and track.visits < 2

@@ -1,0 +1,28 @@
+"""Reading score files by hand, for ``validate``: no configuration, no ledger, nothing is moved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from canarysync import filing
+from canarysync.candidates import syntax_of
+from canarysync.filing import NotRead
+from canarysync.model import Code, Kind, Rejection
+from canarysync.parse import parse
+from canarysync.sidecar import message_for
+from canarysync.validate import validate
+
+_MOST_BYTES = 16 << 20  # the most that a route's max_size may say
+
+
+def verdict(path: Path) -> Rejection | None:
+    """What is wrong with a file; None when nothing is."""
+    found = filing.read(path, _MOST_BYTES)
+    if isinstance(found, NotRead):
+        if found.kind is Kind.MISSING:
+            return Rejection(Code.UNREADABLE, "There is no such file.")
+        code = {Kind.FILE: Code.TOO_LARGE, Kind.UNSAFE: Code.UNSAFE}.get(found.kind, Code.UNREADABLE)
+        return Rejection(code, message_for(code, None))
+    document = parse(found.data, syntax_of(path.name))
+    score = document if isinstance(document, Rejection) else validate(document)
+    return score if isinstance(score, Rejection) else None

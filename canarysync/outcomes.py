@@ -1,0 +1,178 @@
+"""What came of a file: recorded first, then acted on. The ledger's half of the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from canarysync.answers import Deferred
+from canarysync.archive import Archive, Details, Unfiled
+from canarysync.calls import Calls, NoToken
+from canarysync.config import Route
+from canarysync.errors import UuidOwned
+from canarysync.filing import Content
+from canarysync.ledger import DONE, Draft, Entry, Ledger
+from canarysync.model import Code, Proof, Rejection, Score, State
+from canarysync.readback import possible_duplicate
+from canarysync.retry import GiveUp, backoff_s, next_attempt, wait_s
+from canarysync.sidecar import outcome_of
+from canarysync.step import ApiDown, ApiUp, Outcome, Step
+
+HELD_NEAR = "held: a like score with other data is there"
+HELD_UNANSWERABLE = "held: the API cannot say whether it is there"
+HELD = frozenset({HELD_NEAR, HELD_UNANSWERABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a pipeline works with. ``now`` gives aware UTC times, ``chance`` numbers uniform in [0, 1)."""
+
+    ledger: Ledger
+    calls: Calls
+    now: Callable[[], datetime]
+    chance: Callable[[], float]
+    read_back_wait_s: float
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Valid:
+    """A valid score and the bytes that it was read from."""
+
+    score: Score
+    content: Content
+
+
+class Outcomes:
+    """Each method records one outcome, carries it out, and returns the step that tells of it."""
+
+    def __init__(self, route: Route, tools: Tools) -> None:
+        self._route = route
+        self._ledger = tools.ledger
+        self._calls = tools.calls
+        self._now = tools.now
+        self._chance = tools.chance
+        self._read_back_wait_s = tools.read_back_wait_s
+        self._archive = Archive(route, tools.ledger, tools.now, tools.endpoint)
+
+    # --- ends ----------------------------------------------------------------------------------------
+
+    def uploaded(self, entry: Entry, uuid: str, proof: Proof, valid: Valid | None) -> Step:
+        """Step 3, the proof on disk; then the move. ``valid`` is None when the file is gone."""
+        target = self._archive.done_name(entry.name)
+        try:
+            entry = self._ledger.upload(entry, uuid, proof, target, self._now())
+        except UuidOwned:
+            return self.in_doubt(entry, "the API named another score's uuid", self.backoff_s(entry))
+        content, score = (valid.content, valid.score) if valid else (None, None)
+        return replace(self.file_away(entry, content, score), api=ApiUp())
+
+    def duplicate(self, draft: Draft, owner: Entry, valid: Valid) -> Step:
+        """``owner`` has uploaded this very score: its uuid is this file's uuid too."""
+        entry = self._ledger.duplicate(draft, owner, self._archive.done_name(draft.name), self._now())
+        return self.file_away(entry, valid.content, valid.score)
+
+    def rejected(self, draft: Draft, rejection: Rejection, content: Content | None) -> Step:
+        """Our own no, with all its problems."""
+        target = self._archive.failed_name(draft.name)
+        entry = self._ledger.fail(draft, State.REJECTED, rejection.code, None, target, self._now())
+        return self.file_away(entry, content, rejection)
+
+    def refused(self, entry: Entry, status: int | None, valid: Valid | None, details: Details) -> Step:
+        """The server's no."""
+        return self._failed(entry, State.REFUSED, Code.REFUSED, status, valid, details)
+
+    def _failed(
+        self, entry: Entry, state: State, code: Code, status: int | None, valid: Valid | None, details: Details
+    ) -> Step:
+        target = self._archive.failed_name(entry.name)
+        entry = self._ledger.fail(entry, state, code, status, target, self._now())
+        content = valid.content if valid else None
+        return replace(self.file_away(entry, content, details), api=ApiUp())
+
+    def withdrawn(self, entry: Entry, reason: str) -> Step:
+        """Its file was taken back, and the API does not have it."""
+        self._ledger.withdraw(entry, self._now())
+        return Step(Outcome.WITHDRAWN, reason, entry=entry)
+
+    # --- waiting -------------------------------------------------------------------------------------
+
+    def deferred(self, entry: Entry, verdict: Deferred, valid: Valid) -> Step:
+        """Not taken, and worth another try: this file's turn comes again after its backoff."""
+        now = self._now()
+        pause_s = verdict.retry_after_s
+        again = next_attempt(self._route.retry, entry.attempts, entry.created_at, now, self._chance(), pause_s)
+        if isinstance(again, GiveUp):
+            return self._failed(entry, State.GAVE_UP, Code.GAVE_UP, None, valid, valid.score)
+        entry = self._ledger.defer(entry, verdict.reason, again.at, now)
+        return Step(Outcome.DEFERRED, verdict.reason, (again.at - now).total_seconds(), ApiUp(), entry=entry)
+
+    def not_taken(self, entry: Entry, verdict: NoToken) -> Step:
+        """The trouble is the API's: the file may go again as soon as the API may be asked."""
+        now = self._now()
+        return api_trouble(verdict, self._ledger.defer(entry, verdict.reason, now, now))
+
+    def in_doubt(
+        self,
+        entry: Entry,
+        reason: str,
+        after_s: float,
+        *,
+        first_look_at: datetime | None = None,
+        status: int | None = None,
+    ) -> Step:
+        """Perhaps taken: to be looked for after ``after_s``. ``status``: how a second sending was refused."""
+        now = self._now()
+        at, status = now + timedelta(seconds=after_s), status or entry.status
+        entry = self._ledger.doubt(entry, reason, at, now, first_look_at=first_look_at, status=status)
+        return Step(Outcome.IN_DOUBT, reason, after_s, ApiUp(), held=reason in HELD, entry=entry)
+
+    def held(self, entry: Entry, reason: str) -> Step:
+        """In doubt, and for a person to decide; looked at again now and then, in case the doubt resolves itself."""
+        return self.in_doubt(entry, reason, self._route.retry.most_s)
+
+    def too_early(self, entry: Entry) -> Step | None:
+        """The recorded time of the next try has not come yet (after a restart, or in another run-once)."""
+        if entry.retry_at is None:
+            return None
+        most_s = max(self._route.retry.most_s, self._read_back_wait_s)
+        left_s = wait_s(entry.retry_at, self._now(), most_s)
+        if left_s == 0:
+            return None
+        outcome = Outcome.DEFERRED if entry.state is State.DEFERRED else Outcome.IN_DOUBT
+        return Step(outcome, entry.reason, left_s, held=entry.reason in HELD, entry=entry)
+
+    def backoff_s(self, entry: Entry) -> float:
+        """Seconds until the next try of this entry, by its route's policy."""
+        return backoff_s(self._route.retry, max(entry.attempts, 1), self._chance())
+
+    # --- filing away ---------------------------------------------------------------------------------
+
+    def file_away(self, entry: Entry, content: Content | None, details: Details) -> Step:
+        """Steps 4 to 6; a failed move is tried again, and never leads to a request."""
+        if entry.resent and entry.proof is Proof.RESPONSE and not entry.possible_duplicate:
+            entry = self._check_for_twins(entry)
+        filed = self._archive.file_away(entry, content, details)
+        if isinstance(filed, Unfiled):
+            return Step(Outcome.DEFERRED, filed.reason, self.backoff_s(entry), entry=entry)
+        outcome = Outcome(outcome_of(filed)) if filed.state in DONE else Outcome.FAILED
+        return Step(outcome, str(filed.code or ""), entry=filed)
+
+    def _check_for_twins(self, entry: Entry) -> Entry:
+        """Sent twice after all? Look once more; where that is not to be known, the receipt says so too."""
+        assert entry.assessment_id is not None
+        assert entry.identity is not None
+        listed = self._calls.listing(entry.assessment_id)
+        if isinstance(listed, list):
+            owned = self._ledger.owned_uuids([score.uuid for score in listed], entry)
+            if not possible_duplicate(entry.identity, listed, owned):
+                return entry
+        return self._ledger.mark_possible_duplicate(entry)
+
+
+def api_trouble(verdict: NoToken, entry: Entry | None) -> Step:
+    """No file's fault: every file waits until the API can be used again."""
+    pause_s = verdict.retry_after_s if isinstance(verdict, Deferred) else None
+    down = ApiDown(verdict.reason, pause_s or 0.0)
+    return Step(Outcome.BLOCKED, verdict.reason, api=down, entry=entry)

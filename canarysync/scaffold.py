@@ -1,0 +1,53 @@
+"""What ``init`` and ``sandbox`` set up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from canarysync import config, durable, folder
+from canarysync.errors import SetupError
+from canarysync.sandbox import SANDBOX_API_KEY, Sandbox
+from canarysync.starter import starter_config
+
+__all__ = ["SANDBOX_API_KEY", "init", "sandbox"]
+
+
+def init(home: Path, output: Path, region: str, api_key_file: Path, state: Path) -> None:
+    """Write the starter configuration to ``output`` and create the folders. Overwrites nothing."""
+    text = starter_config(
+        {
+            "api.region": region,
+            "api.api_key": {"file": str(api_key_file)},
+            "routes[].folder": str(home.absolute()),
+            "state": str(state),
+        }
+    )
+    try:
+        durable.write_new(output, text.encode(), f".{output.name}.tmp")
+    except FileExistsError:
+        raise SetupError(
+            "write the configuration", str(output), "it is there already", "name another --output"
+        ) from None
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise SetupError("write the configuration", str(output), why, "name another --output") from None
+    folder.make_folders(config.load(output).routes[0])
+
+
+def sandbox(
+    port: int,
+    faults: Sequence[str],
+    store: Path | None,
+    token_life_s: float,
+    normalise: bool,
+    log: Callable[[str], None] | None,
+) -> Sandbox:
+    """A sandbox with its faults, not yet started. Raises SetupError for a fault that cannot be understood."""
+    server = Sandbox(port=port, token_life_s=token_life_s, store_path=store, normalise=normalise, log=log)
+    try:
+        server.faults.add(*faults)
+    except ValueError as error:
+        raise SetupError("understand --fault", cause=str(error)) from None
+    return server

@@ -1,0 +1,65 @@
+"""The state folder: private, local, and one canarysync's at a time."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+from canarysync.durable import Lock
+from canarysync.errors import SetupError
+from canarysync.mounts import mount_of
+
+LEDGER_NAME = "ledger.sqlite3"
+_LOCK_NAME = "lock"
+_MODE = 0o700
+
+
+def take(state: Path) -> Lock:
+    """Create or check the state folder, and lock it. Raises SetupError with the command that mends it, HeldError."""
+    try:
+        state.mkdir(mode=_MODE, parents=True, exist_ok=True)
+        _check_owner(state)
+        _check_mount(state)
+        state.chmod(_MODE)
+        return Lock(state / _LOCK_NAME, b"canarysync state folder")
+    except OSError as error:
+        raise SetupError(
+            "prepare the state folder",
+            str(state),
+            os.strerror(error.errno or 0),
+            f"sudo install -d -m 700 -o {_user(os.geteuid())} {state}",
+        ) from None
+
+
+def _check_owner(state: Path) -> None:
+    """A state folder of another user means that someone ran this once with sudo, or forgot to."""
+    owner = state.stat().st_uid
+    if owner != os.geteuid():
+        raise SetupError(
+            "use the state folder",
+            str(state),
+            f"it belongs to {_user(owner)}, and this runs as {_user(os.geteuid())}",
+            f"run it as {_user(owner)} (sudo -u {_user(owner)} canarysync …), "
+            f"or give it over: sudo chown -R {_user(os.geteuid())} {state}",
+        )
+
+
+def _check_mount(state: Path) -> None:
+    """SQLite's WAL needs shared memory, which no network mount has (sqlite.org/wal.html)."""
+    mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    mount = mount_of(mountinfo, os.path.realpath(state))
+    if mount.network:
+        raise SetupError(
+            "use the state folder",
+            str(state),
+            f"it is on a network mount ({mount.fs_type}), where the ledger is not safe",
+            "set `state:` to a folder on a local disk",
+        )
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,100 @@
+"""What stands where, from the folders and the ledger; beside a running daemon or without one."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from canarysync.candidates import Matcher
+from canarysync.config import Config, Route
+from canarysync.discover import Scan
+from canarysync.errors import Exit
+from canarysync.ledger import DONE, FAILED, Counts, Entry
+from canarysync.ledger_sqlite import SqliteLedger
+from canarysync.model import State
+from canarysync.outcomes import HELD
+from canarysync.state import LEDGER_NAME
+
+_LISTED_MOST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStatus:
+    """One route. ``waiting`` counts the files in drop/ that are not in doubt; the lists are cut short."""
+
+    name: str
+    folder: str
+    present: bool
+    waiting: int = 0
+    deferred: list[dict[str, object]] = field(default_factory=list)
+    in_doubt: int = 0
+    held: int = 0
+    doubts: list[dict[str, object]] = field(default_factory=list)
+    done: int = 0
+    failed: int = 0
+    withdrawn: int = 0
+    failed_by_code: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+def gather(config: Config) -> list[RouteStatus]:
+    """The status of every route. Raises LedgerError when the ledger is there and cannot be read."""
+    path = config.state / LEDGER_NAME
+    if not os.path.lexists(path) and os.access(config.state.parent, os.X_OK):
+        return [_route_status(route, None) for route in config.routes]
+    with SqliteLedger(path, read_only=True) as ledger:
+        return [_route_status(route, ledger) for route in config.routes]
+
+
+def exit_code(routes: list[RouteStatus]) -> Exit:
+    """75 while anything waits, else 1 where a person is needed, else 0."""
+    if any(not r.present or r.waiting or r.in_doubt > r.held for r in routes):
+        return Exit.TRY_AGAIN
+    return Exit.NEEDS_A_PERSON if any(r.held or r.failed for r in routes) else Exit.OK
+
+
+def _route_status(route: Route, ledger: SqliteLedger | None) -> RouteStatus:
+    route_id = ledger.route_id(route.name) if ledger else None
+    entries = list(ledger.open_entries(route_id)) if ledger and route_id else []
+    counts = ledger.counts(route_id) if ledger and route_id else Counts({}, 0, 0, 0, {})
+    names, skipped, present = _look(route.drop, Matcher(route.match))
+    doubts = [e for e in entries if e.state in (State.IN_DOUBT, State.INTENDED)]
+    # What is decided but not filed counts where it is going: its outcome stands.
+    done = counts.done + sum(e.state in DONE for e in entries)
+    failed = counts.failed + sum(e.state in FAILED for e in entries)
+    claimed = {e.name for e in entries if e.state is not State.DEFERRED and not e.detached}
+    return RouteStatus(
+        name=route.name,
+        folder=str(route.drop),
+        present=present,
+        waiting=len(names - claimed),
+        deferred=[_told(e) for e in entries if e.state is State.DEFERRED][:_LISTED_MOST],
+        in_doubt=len(doubts),
+        held=sum(e.reason in HELD for e in doubts),
+        doubts=[_told(e) for e in doubts][:_LISTED_MOST],
+        done=done,
+        failed=failed,
+        withdrawn=counts.withdrawn,
+        failed_by_code=dict(counts.codes),
+        skipped=dict(skipped),
+    )
+
+
+def _look(drop: Path, matcher: Matcher) -> tuple[set[str], Counter[str], bool]:
+    scan = Scan(drop, matcher)
+    try:
+        return set(scan), scan.skipped, True
+    except OSError:
+        return set(), Counter(), False
+
+
+def _told(entry: Entry) -> dict[str, object]:
+    return {
+        "file": entry.name,
+        "why": entry.reason or "interrupted",
+        "attempts": entry.attempts,
+        "since": entry.created_at.isoformat(timespec="seconds"),
+        "again_at": entry.retry_at.isoformat(timespec="seconds") if entry.retry_at else None,
+    }

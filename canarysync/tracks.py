@@ -1,0 +1,176 @@
+"""What a route's files are waiting for: a pure bookkeeping of names, due times and who goes next."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from canarysync.model import Observation
+from canarysync.step import FINAL, Outcome, Step
+
+K = TypeVar("K", bound=Hashable)
+
+WINDOW = 10_000
+"""So many files of a route are kept in mind before its scan pauses; the others are found when there is room."""
+
+
+class Place(StrEnum):
+    """Where a tracked file stands between two visits."""
+
+    READY = "ready"
+    RUNNING = "running"
+    WAITING = "waiting"
+    BLOCKED = "blocked"
+
+
+@dataclass(slots=True)
+class Track:
+    """What is known of one file between visits."""
+
+    place: Place = Place.READY
+    since: Observation | None = None
+    step: Step | None = None
+    due_s: float = 0.0
+    visits: int = 0
+    again: bool = False
+
+
+class Tracks(Generic[K]):
+    """All tracked files of one route. Times are monotonic seconds and come in as parameters."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[K, Track] = {}
+        self._ready: deque[K] = deque()
+        self._blocked: deque[K] = deque()
+        self._timers: list[tuple[float, int, K]] = []
+        self._twins: dict[str, list[K]] = {}
+        self._made = 0
+        self.recorded = 0  # of those tracked: files whose state is in the ledger too, so that they crowd nobody out
+
+    def __len__(self) -> int:
+        return len(self._tracks)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._tracks
+
+    def items(self) -> Iterator[tuple[K, Track]]:
+        """Every tracked file."""
+        return iter(self._tracks.items())
+
+    def crowded(self) -> bool:
+        """Whether a scan should pause."""
+        return len(self._tracks) - self.recorded >= WINDOW or len(self._ready) >= WINDOW // 20
+
+    # --- in ------------------------------------------------------------------------------------------
+
+    def found(self, key: K) -> None:
+        """A scan came by it: of interest unless it is tracked already."""
+        if key not in self._tracks:
+            self._tracks[key] = Track()
+            self._ready.append(key)
+
+    def hinted(self, key: K) -> None:
+        """Something happened to it: look now, or again once the visit under way has ended."""
+        track = self._tracks.get(key)
+        if track is None:
+            self.found(key)
+        elif track.place is Place.RUNNING:
+            track.again = True
+        elif track.place is Place.WAITING:
+            self._make_ready(key, track)
+
+    def visited(self, key: K, step: Step, since: Observation | None, now_s: float) -> None:
+        """A visit ended with ``step``."""
+        track = self._tracks[key]
+        self._count_recorded(track.step, -1)
+        track.step, track.since, track.visits = step, since, track.visits + 1
+        again, track.again = track.again, False
+        if step.outcome in FINAL or step.outcome is Outcome.GONE:
+            del self._tracks[key]
+            if again:
+                self.found(key)
+        else:
+            self._count_recorded(step, +1)
+            self._park(key, track, now_s)
+            if again and track.place is Place.WAITING:
+                self._make_ready(key, track)
+        if step.entry is not None and step.outcome is not Outcome.TWIN:
+            self._free_twins(step.entry.id)
+
+    def _count_recorded(self, step: Step | None, change: int) -> None:
+        if step is not None and step.outcome in (Outcome.DEFERRED, Outcome.IN_DOUBT) and step.entry is not None:
+            self.recorded += change
+
+    def _park(self, key: K, track: Track, now_s: float) -> None:
+        step = track.step
+        assert step is not None
+        if step.outcome is Outcome.BLOCKED or step.wait_s is None:
+            track.place = Place.BLOCKED
+            self._blocked.append(key)
+            return
+        track.place, track.due_s = Place.WAITING, now_s + step.wait_s
+        self._made += 1
+        heapq.heappush(self._timers, (track.due_s, self._made, key))
+        if step.outcome is Outcome.TWIN and step.entry is not None:
+            self._twins.setdefault(step.entry.id, []).append(key)
+
+    def _free_twins(self, entry_id: str) -> None:
+        for key in self._twins.pop(entry_id, ()):
+            track = self._tracks.get(key)
+            if track is not None and track.place is Place.WAITING:
+                self._make_ready(key, track)
+
+    def _make_ready(self, key: K, track: Track) -> None:
+        track.place = Place.READY
+        self._ready.append(key)
+
+    # --- out -----------------------------------------------------------------------------------------
+
+    def ripen(self, now_s: float) -> None:
+        """What is due becomes ready."""
+        while self._timers and self._timers[0][0] <= now_s:
+            due_s, _, key = heapq.heappop(self._timers)
+            track = self._tracks.get(key)
+            if track is not None and track.place is Place.WAITING and track.due_s == due_s:
+                self._make_ready(key, track)
+
+    def next_due_s(self) -> float | None:
+        """When something will be due; None when nothing waits for a time."""
+        return self._timers[0][0] if self._timers else None
+
+    def take(self) -> tuple[K, Track] | None:
+        """The next file to visit."""
+        while self._ready:
+            key = self._ready.popleft()
+            track = self._tracks.get(key)
+            if track is not None and track.place is Place.READY:
+                track.place = Place.RUNNING
+                return key, track
+        return None
+
+    def take_blocked(self) -> tuple[K, Track] | None:
+        """A file that waits for the API: to be the probe."""
+        if not self._blocked:
+            return None
+        key = self._blocked.popleft()
+        track = self._tracks[key]
+        track.place = Place.RUNNING
+        return key, track
+
+    def unblock(self) -> None:
+        """The API answers again."""
+        while self._blocked:
+            key = self._blocked.popleft()
+            self._make_ready(key, self._tracks[key])
+
+    def has_ready(self) -> bool:
+        """Whether ``take`` would give something (or nearly: names that vanished are passed over)."""
+        return bool(self._ready)
+
+    def has_blocked(self) -> bool:
+        """Whether a file waits for the API."""
+        return bool(self._blocked)
