@@ -9,6 +9,9 @@ from fnmatch import translate
 
 from canarysync.model import Syntax
 
+MARKER = ".canarysync"
+"""The drop folder's own file (folder.py): no file of anybody's, so it is not counted."""
+
 RECEIPT_SUFFIX = ".receipt.json"
 ERROR_SUFFIX = ".error.json"
 
@@ -16,8 +19,9 @@ _PASSING = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".download"
 
 
 class Skipped(StrEnum):
-    """Why a name is left alone; counted and shown by ``status``."""
+    """Why a name is left alone; counted and shown by ``status``, but for our own marker."""
 
+    OURS = ""
     HIDDEN = "hidden files"
     PASSING = "temporary files"
     SIDECAR = "sidecars"
@@ -32,6 +36,8 @@ class Matcher:
 
     def skipped(self, name: str) -> Skipped | None:
         """Why ``name`` is no candidate; None when it is one."""
+        if name == MARKER:
+            return Skipped.OURS
         folded = name.lower()
         if folded.startswith("."):
             return Skipped.HIDDEN

@@ -196,7 +196,7 @@ class Daemon:
     def _pause_s(self, now_s: float) -> float | None:
         """Seconds until the next thing is due; None while only messages can bring any."""
         due = [desk.tracks.next_due_s() for desk in self._desks]
-        due += [desk.next_scan_s for desk in self._desks if not desk.scanning and not self._once]
+        due += [desk.next_scan_s for desk in self._desks if not self._once and _may_scan(desk)]
         if self._gate.reason and not self._gate.probing and any(d.tracks.has_blocked() for d in self._desks):
             due.append(self._gate.until_s)
         if self._once:
@@ -208,7 +208,7 @@ class Daemon:
 
     def _start_scans(self, now_s: float) -> None:
         for number, desk in enumerate(self._desks):
-            if desk.scanning or desk.tracks.crowded():
+            if not _may_scan(desk):
                 continue
             if desk.scan_wanted or (now_s >= desk.next_scan_s and not self._once):
                 desk.scanning, desk.scan_wanted = True, False
@@ -333,6 +333,11 @@ class Daemon:
             if desk.gone:
                 summary.gone.append(desk.lane.route.name)
         return summary
+
+
+def _may_scan(desk: _Desk) -> bool:
+    """One scan at a time, and none while there is no room for what it would find."""
+    return not desk.scanning and not desk.tracks.crowded()
 
 
 def _has_been_through(desk: _Desk) -> bool:

@@ -13,7 +13,7 @@ from watchdog.observers.api import BaseObserver
 from watchdog.observers.inotify import InotifyEmitter
 from watchdog.observers.inotify_c import InotifyConstants, Mask
 
-from canarysync.candidates import Matcher
+from canarysync.candidates import Matcher, Skipped
 from canarysync.mounts import Mount, mount_of
 
 _log = logging.getLogger(__name__)
@@ -37,12 +37,12 @@ class Scan:
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 reason = self._matcher.skipped(entry.name)
-                if reason is not None:
-                    self.skipped[str(reason)] += 1
-                elif entry.is_dir(follow_symlinks=False):
+                if entry.is_dir(follow_symlinks=False):
                     self.skipped[SUBFOLDERS] += 1
-                else:
+                elif reason is None:
                     yield entry.name
+                elif reason is not Skipped.OURS:
+                    self.skipped[str(reason)] += 1
 
 
 def mount_at(folder: Path) -> Mount:

@@ -9,11 +9,10 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from canarysync.candidates import MARKER
 from canarysync.config import Route
 from canarysync.durable import Lock, sync_folder
 from canarysync.errors import SetupError
-
-MARKER = ".canarysync"
 
 DROP_MODE, FILED_MODE, STATE_MODE = 0o2770, 0o2750, 0o700
 

@@ -1,0 +1,50 @@
+"""For all tests: nobody talks to the world, nobody touches the default state folder."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+_FORBIDDEN_FOLDER = "/var/lib/canarysync"
+_violations: list[str] = []
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    """PEP 578: sees every connect and open of this process, whoever calls it."""
+    if event == "socket.connect":
+        address = arguments[1]
+        if isinstance(address, tuple) and not _is_loopback(str(address[0])):
+            _violations.append(f"a connection to {address[0]}")
+            raise PermissionError("tests talk to loopback only")
+    elif event in ("open", "os.mkdir", "sqlite3.connect") and str(arguments[0]).startswith(_FORBIDDEN_FOLDER):
+        _violations.append(f"{event} of {arguments[0]}")
+        raise PermissionError("tests keep away from the default state folder")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+sys.addaudithook(_audit)
+
+
+@pytest.fixture(autouse=True)
+def keeps_to_itself() -> Iterator[None]:
+    """Fails, by name, a test that left the machine or touched the default state folder, even if it hid the error."""
+    _violations.clear()
+    yield
+    assert not _violations, f"this test made {', '.join(_violations)}"
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer's shell says of proxies and configs is no part of a test."""
+    for name in ("CANARYSYNC_CONFIG", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)

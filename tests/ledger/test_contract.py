@@ -1,0 +1,364 @@
+"""What every method of a ledger records, and what of it can be read back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from canarysync.errors import LedgerError, UuidOwned
+from canarysync.ledger import Claimed, Counts, Entry, Ledger, Taken
+from canarysync.model import Code, Proof, Signature, State
+from tests.ledger.support import ROUTE, SIGNATURE, T0, at, at_once, change, claim, draft, entry_in, unread, uuid_of
+from tests.support import ASSESSMENT
+
+OTHER_ROUTE = "b5f3f1d0-0f4e-4f36-9c9f-5a0f8f7f1b22"
+Reopen = Callable[[], Ledger]
+
+NAMES = {
+    "plain": "visit.json",
+    "newline": "vi\nsit.json",
+    "umlaut": "Prüfung é.json",
+    "not UTF-8": os.fsdecode(b"pr\xfcfung-\xff.json"),
+    "quotes": "a'b\"c;--%_?.json",
+    "long": "ü" * 125 + ".json",
+}
+
+
+# --- routes ----------------------------------------------------------------------------------------
+
+
+def test_a_route_is_unknown_before_it_is_registered_and_known_ever_after(reopen: Reopen) -> None:
+    ledger = reopen()
+    assert ledger.route_id("clinic-a") is None
+
+    ledger.register_route("clinic-a", ROUTE)
+
+    assert ledger.route_id("clinic-a") == ROUTE
+    assert ledger.route_id("clinic-b") is None
+    assert reopen().route_id("clinic-a") == ROUTE
+
+
+def test_registering_a_route_again_changes_nothing(ledger: Ledger) -> None:
+    ledger.register_route("clinic-a", ROUTE)
+    ledger.register_route("clinic-a", ROUTE)
+
+    assert ledger.route_id("clinic-a") == ROUTE
+
+
+def test_a_folder_that_was_copied_with_its_marker_takes_no_id_from_the_route_that_has_it(ledger: Ledger) -> None:
+    ledger.register_route("clinic-a", ROUTE)
+
+    with pytest.raises(LedgerError):
+        ledger.register_route("clinic-b", ROUTE)
+
+    assert ledger.route_id("clinic-a") == ROUTE
+    assert ledger.route_id("clinic-b") is None
+
+
+# --- the way of an entry ---------------------------------------------------------------------------
+
+
+def test_an_intent_records_the_draft_and_counts_its_attempt(ledger: Ledger) -> None:
+    new = draft()
+
+    entry = claim(ledger, new, at(3))
+
+    expected = Entry(
+        entry.id, ROUTE, "visit.json", new.sha256, SIGNATURE, State.INTENDED, at(3), at(3), attempts=1,
+        assessment_id=ASSESSMENT, identity=new.identity,
+    )  # fmt: skip
+    assert entry == expected
+    assert ledger.entry(entry.id) == ledger.open_entry(ROUTE, "visit.json") == entry
+    assert list(ledger.open_entries(ROUTE)) == [entry]
+
+
+def test_a_deferred_entry_says_why_and_until_when(ledger: Ledger) -> None:
+    entry = ledger.defer(claim(ledger, draft()), "HTTP 429", at(30), at(1))
+
+    assert (entry.state, entry.reason, entry.retry_at) == (State.DEFERRED, "HTTP 429", at(30))
+    assert entry.attempts == 1
+
+
+def test_a_doubt_keeps_the_first_look_and_the_refusal(ledger: Ledger) -> None:
+    entry = ledger.doubt(claim(ledger, draft()), "reset", at(30), at(1), first_look_at=at(2), status=409)
+
+    assert (entry.state, entry.reason, entry.retry_at) == (State.IN_DOUBT, "reset", at(30))
+    assert (entry.first_look_at, entry.status) == (at(2), 409)
+
+
+def test_a_new_doubt_forgets_the_look_of_the_one_before(ledger: Ledger) -> None:
+    entry = ledger.doubt(claim(ledger, draft()), "reset", at(30), at(1), first_look_at=at(2))
+
+    assert ledger.doubt(entry, "reset", at(60), at(31)).first_look_at is None
+
+
+def test_trying_again_counts_and_forgets_what_was_waited_for(ledger: Ledger) -> None:
+    doubted = ledger.doubt(claim(ledger, draft()), "reset", at(30), at(1), first_look_at=at(2))
+
+    entry = ledger.intend_again(doubted, at(40), resent=True)
+
+    assert (entry.state, entry.attempts, entry.resent) == (State.INTENDED, 2, True)
+    assert (entry.reason, entry.retry_at, entry.first_look_at) == ("", None, None)
+
+
+def test_what_was_sent_twice_once_stays_so(ledger: Ledger) -> None:
+    entry = ledger.intend_again(entry_in(ledger, State.IN_DOUBT), at(1), resent=True)
+    entry = ledger.intend_again(ledger.defer(entry, "HTTP 429", at(3), at(2)), at(3), resent=False)
+
+    assert entry.resent
+    assert entry.attempts == 3
+
+
+def test_an_upload_records_proof_and_target(ledger: Ledger) -> None:
+    entry = ledger.upload(entry_in(ledger, State.IN_DOUBT), uuid_of(7), Proof.READ_BACK, "visit.2.json", at(5))
+
+    assert (entry.state, entry.uuid, entry.proof) == (State.UPLOADED, uuid_of(7), Proof.READ_BACK)
+    assert (entry.target, entry.reason, entry.retry_at) == ("visit.2.json", "", None)
+    assert entry.changed_at == at(5)
+
+
+def test_a_failure_records_code_status_and_target(ledger: Ledger) -> None:
+    entry = ledger.fail(claim(ledger, draft()), State.REFUSED, Code.REFUSED, 422, "visit.2.json", at(5))
+
+    assert (entry.state, entry.code, entry.status, entry.target) == (State.REFUSED, Code.REFUSED, 422, "visit.2.json")
+
+
+def test_a_duplicate_has_the_uuid_and_proof_of_its_owner(reopen: Reopen) -> None:
+    ledger = reopen()
+    owner = ledger.upload(claim(ledger, draft("a.json", 1)), uuid_of(7), Proof.READ_BACK, "a.json", at(1))
+
+    twin = ledger.duplicate(draft("b.json", 1), owner, "b.json", at(2))
+
+    assert (twin.state, twin.uuid, twin.proof) == (State.DUPLICATE, uuid_of(7), Proof.READ_BACK)
+    assert (twin.attempts, twin.target) == (0, "b.json")
+    assert reopen().entry(twin.id) == twin
+
+
+def test_a_withdrawn_entry_is_open_no_more(ledger: Ledger) -> None:
+    ledger.withdraw(entry_in(ledger, State.DEFERRED), at(5))
+
+    assert list(ledger.open_entries(ROUTE)) == []
+    assert ledger.open_entry(ROUTE, "visit.json") is None
+
+
+def test_rebinding_changes_the_bytes_and_nothing_else(ledger: Ledger) -> None:
+    entry = entry_in(ledger, State.DEFERRED)
+    other = replace(SIGNATURE, size_bytes=171, inode=78)
+
+    assert ledger.rebind(entry, "ab" * 32, other) == replace(entry, sha256="ab" * 32, signature=other)
+
+
+def test_retargeting_changes_the_target_and_nothing_else(ledger: Ledger) -> None:
+    entry = entry_in(ledger, State.UPLOADED)
+
+    assert ledger.retarget(entry, "other.json") == replace(entry, target="other.json")
+
+
+def test_a_possible_duplicate_is_marked(ledger: Ledger) -> None:
+    entry = entry_in(ledger, State.UPLOADED)
+
+    assert ledger.mark_possible_duplicate(entry) == replace(entry, possible_duplicate=True)
+
+
+# --- names and numbers -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
+def test_any_name_a_file_can_have_comes_back_as_it_was(reopen: Reopen, name: str) -> None:
+    ledger = reopen()
+    ledger.upload(claim(ledger, draft(name)), uuid_of(1), Proof.RESPONSE, name, at(1))
+
+    entry = reopen().open_entry(ROUTE, name)
+
+    assert entry is not None
+    assert (entry.name, entry.target) == (name, name)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
+def test_inode_and_device_are_unsigned_64_bit_numbers(reopen: Reopen, number: int) -> None:
+    signature = replace(SIGNATURE, inode=number, device=number)
+    entry = claim(reopen(), draft(signature=signature))
+
+    assert reopen().entry(entry.id).signature == signature
+
+
+@pytest.mark.parametrize("year", [1901, 1969, 1970, 2026, 2262, 2263, 2400])
+def test_any_mtime_that_a_file_system_gives_can_be_recorded(ledger: Ledger, year: int) -> None:
+    """ext4 goes to 2446 and XFS to 2486: from 2263 on, the nanoseconds take more than 63 bits."""
+    since_1970 = datetime(year, 6, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    signature = replace(SIGNATURE, mtime_ns=since_1970 // timedelta(microseconds=1) * 1000 + 1)
+
+    assert claim(ledger, draft(signature=signature)).signature == signature
+
+
+def test_times_are_instants_to_the_millisecond(reopen: Reopen) -> None:
+    ledger = reopen()
+    there = datetime(2026, 1, 1, 13, 0, 0, 123_987, tzinfo=timezone(timedelta(hours=1)))
+    entry = ledger.doubt(claim(ledger, draft(), there), "reset", there, there, first_look_at=there)
+
+    stored = reopen().entry(entry.id)
+
+    instant = datetime(2026, 1, 1, 12, 0, 0, 123_000, tzinfo=UTC)
+    assert [stored.created_at, stored.changed_at, stored.retry_at, stored.first_look_at] == [instant] * 4
+    assert stored.created_at.utcoffset() == timedelta(0)
+
+
+# --- one open entry for a name ---------------------------------------------------------------------
+
+
+def test_a_name_has_one_open_entry_and_a_second_one_is_not_recorded(ledger: Ledger) -> None:
+    entry = entry_in(ledger, State.DEFERRED)
+
+    with pytest.raises(LedgerError):
+        ledger.intend(draft(), at(5))
+
+    assert list(ledger.open_entries(ROUTE)) == [entry]
+
+
+def test_the_same_name_in_another_route_is_another_file(ledger: Ledger) -> None:
+    entry = claim(ledger, draft())
+    other = claim(ledger, draft(route_id=OTHER_ROUTE))
+
+    assert list(ledger.open_entries(ROUTE)) == [entry]
+    assert ledger.open_entry(OTHER_ROUTE, "visit.json") == other
+
+
+def test_a_detached_entry_makes_room_for_a_new_one_of_its_name(ledger: Ledger) -> None:
+    old = ledger.detach(entry_in(ledger, State.IN_DOUBT))
+    assert old.detached
+    assert ledger.open_entry(ROUTE, "visit.json") is None
+
+    new = claim(ledger, draft(), at(5))
+
+    assert ledger.open_entry(ROUTE, "visit.json") == new
+    assert list(ledger.open_entries(ROUTE)) == [old, new]
+
+
+def test_open_entries_come_oldest_first(ledger: Ledger) -> None:
+    for second in (3, 1, 2):
+        claim(ledger, draft(f"{second}.json"), at(second))
+
+    assert [entry.name for entry in ledger.open_entries(ROUTE)] == ["1.json", "2.json", "3.json"]
+
+
+# --- filed -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.UPLOADED, State.DUPLICATE, State.REJECTED, State.REFUSED, State.GAVE_UP])
+def test_a_filed_entry_is_open_no_more_even_before_the_commit(ledger: Ledger, state: State) -> None:
+    entry = entry_in(ledger, state)
+
+    ledger.filed(entry, at(5))
+
+    assert ledger.open_entry(ROUTE, "visit.json") is None
+    assert entry.id not in [found.id for found in ledger.open_entries(ROUTE)]
+
+
+def _another_commit(ledger: Ledger) -> None:
+    claim(ledger, draft("another.json"))
+
+
+@pytest.mark.parametrize("commit", [_another_commit, Ledger.flush, Ledger.close])
+def test_filed_is_durable_after(reopen: Reopen, commit: Callable[[Ledger], None]) -> None:
+    ledger = reopen()
+    ledger.filed(entry_in(ledger, State.UPLOADED), at(5))
+
+    # Through the object: a backend is not a subclass of the protocol.
+    getattr(ledger, commit.__name__, lambda: commit(ledger))()
+
+    assert reopen().counts(ROUTE).done == 1
+
+
+def test_a_new_file_of_that_name_can_come_before_the_commit(ledger: Ledger) -> None:
+    ledger.filed(entry_in(ledger, State.UPLOADED), at(5))
+
+    new = claim(ledger, draft(), at(6))
+
+    assert ledger.open_entry(ROUTE, "visit.json") == new
+
+
+# --- who owns what ---------------------------------------------------------------------------------
+
+
+def test_a_uuid_belongs_to_one_entry(ledger: Ledger) -> None:
+    ledger.upload(claim(ledger, draft("a.json")), uuid_of(7), Proof.RESPONSE, "a.json", at(1))
+    late = claim(ledger, draft("b.json"))
+
+    with pytest.raises(UuidOwned):
+        ledger.upload(late, uuid_of(7), Proof.RESPONSE, "b.json", at(2))
+
+    assert ledger.entry(late.id) == late
+
+
+def test_one_of_many_that_want_a_uuid_at_once_gets_it(ledger: Ledger) -> None:
+    entries = [claim(ledger, draft(f"{number}.json")) for number in range(8)]
+
+    results = at_once([lambda e=e: ledger.upload(e, uuid_of(7), Proof.RESPONSE, e.name, at(1)) for e in entries])
+
+    winners = [result for result in results if isinstance(result, Entry)]
+    assert len(winners) == 1
+    assert sum(isinstance(result, UuidOwned) for result in results) == 7
+    assert sum(entry.state is State.UPLOADED for entry in ledger.open_entries(ROUTE)) == 1
+
+
+def test_one_of_many_that_intend_a_score_at_once_may_send_it(ledger: Ledger) -> None:
+    drafts = [draft(f"{number}.json", 1) for number in range(8)]
+
+    results = at_once([lambda d=d: ledger.intend(d, T0) for d in drafts])
+
+    claimed = [result.entry for result in results if isinstance(result, Claimed)]
+    assert len(claimed) == 1
+    assert [result for result in results if not isinstance(result, Claimed)] == [Taken(claimed[0])] * 7
+    assert list(ledger.open_entries(ROUTE)) == claimed
+
+
+def test_owned_uuids_are_those_of_others(ledger: Ledger) -> None:
+    mine = ledger.upload(claim(ledger, draft("a.json", 1)), uuid_of(1), Proof.RESPONSE, "a.json", at(1))
+    ledger.upload(claim(ledger, draft("b.json")), uuid_of(2), Proof.RESPONSE, "b.json", at(1))
+    twin = ledger.duplicate(draft("c.json", 1), mine, "c.json", at(2))
+
+    asked = [uuid_of(number) for number in range(1, 4)]
+    assert ledger.owned_uuids(asked, mine) == {uuid_of(2)}
+    assert ledger.owned_uuids(asked, twin) == {uuid_of(1), uuid_of(2)}
+    assert ledger.owned_uuids([], mine) == frozenset()
+
+
+def test_a_very_long_list_of_uuids_can_be_asked_for(ledger: Ledger) -> None:
+    entry = ledger.upload(claim(ledger, draft("a.json")), uuid_of(39_999), Proof.RESPONSE, "a.json", at(1))
+    other = claim(ledger, draft("b.json"))
+
+    assert ledger.owned_uuids([uuid_of(number) for number in range(40_000)], other) == {entry.uuid}
+
+
+# --- counts ----------------------------------------------------------------------------------------
+
+
+def test_counts_of_an_empty_route(ledger: Ledger) -> None:
+    assert ledger.counts(ROUTE) == Counts({}, 0, 0, 0, {})
+
+
+def test_counts_tell_where_every_entry_stands(ledger: Ledger) -> None:
+    for state in (State.UPLOADED, State.DUPLICATE, State.REFUSED, State.GAVE_UP):
+        ledger.filed(entry_in(ledger, state, f"{state}.json"), at(5))
+    too_large = ledger.fail(unread("big.json"), State.REJECTED, Code.TOO_LARGE, None, "big.json", T0)
+    ledger.filed(too_large, at(5))
+    ledger.fail(unread("link.json"), State.REJECTED, Code.UNSAFE, None, "link.json", T0)
+    for number in range(2):
+        entry_in(ledger, State.IN_DOUBT, f"doubt-{number}.json")
+    entry_in(ledger, State.WITHDRAWN, "gone.json")
+    change(ledger, claim(ledger, draft("elsewhere.json", route_id=OTHER_ROUTE)), State.DEFERRED)
+    ledger.flush()
+
+    # owner.json, whose score the duplicate shares, is uploaded and not filed yet.
+    assert ledger.counts(ROUTE) == Counts(
+        open={State.IN_DOUBT: 2, State.REJECTED: 1, State.UPLOADED: 1},
+        done=2,
+        failed=3,
+        withdrawn=1,
+        codes={"refused": 1, "gave_up": 1, "too_large": 1},
+    )
+    assert ledger.counts(OTHER_ROUTE).open == {State.DEFERRED: 1}

@@ -1,0 +1,164 @@
+"""What many tests need: a site (folders, config, sandbox), score files, and waiting for what must come true."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from canarysync.config import Config, load
+from canarysync.folder import make_folders
+from canarysync.report import Summary
+from canarysync.sandbox import SANDBOX_API_KEY, Sandbox
+from canarysync.service import service
+from canarysync.starter import starter_config
+
+ASSESSMENT = "0192530c-4ce5-7aa1-be9b-bc52dec8a184"
+PATIENCE_S = 60.0
+"""How long a test waits for what must come true: only a failing test waits that long."""
+
+
+def score(number: int = 0, **changes: object) -> dict[str, object]:
+    """A valid score file's content; each ``number`` is another score."""
+    seconds = f"{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}"
+    made: dict[str, object] = {
+        "assessmentId": ASSESSMENT,
+        "dateRecorded": f"2026-01-{1 + number // 86400:02}T{seconds}Z",
+        "scoreId": "PHQ9",
+        "scoreType": "sum",
+        "scoreData": {"value": number},
+    }
+    made.update(changes)
+    return {key: value for key, value in made.items() if value is not None}
+
+
+def wait_for(condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
+    """Return as soon as ``condition`` holds; fail, saying ``what`` did not come, when it never does."""
+    end_s = time.monotonic() + patience_s
+    pause_s = 0.005
+    while not condition():
+        if time.monotonic() > end_s:
+            raise AssertionError(f"waited {patience_s:g} s for {what}")
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.5, 0.2)  # listing big folders all the time would slow down what is waited for
+
+
+@dataclass
+class Site:
+    """A route's folders and a config for them, below ``home``."""
+
+    home: Path
+    config_path: Path
+
+    @property
+    def config(self) -> Config:
+        return load(self.config_path)
+
+    @property
+    def drop(self) -> Path:
+        return self.home / "clinic" / "drop"
+
+    @property
+    def done(self) -> Path:
+        return self.home / "clinic" / "done"
+
+    @property
+    def failed(self) -> Path:
+        return self.home / "clinic" / "failed"
+
+    def put(self, name: str, content: Mapping[str, object] | str | bytes) -> Path:
+        """Drop a file, written in place."""
+        path = self.drop / name
+        if isinstance(content, Mapping):
+            content = json.dumps(content)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def once(self, wait_s: float = 0.0) -> Summary:
+        """One pass in this process."""
+        with service(self.config, os.environ, once=True, wait_s=wait_s) as daemon:
+            return daemon.run()
+
+    def cli(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """A command of the real program."""
+        command = [sys.executable, "-m", "canarysync", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S * 2, check=False, **more)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The real program in the background (default: the daemon); its log goes to ``home/log``."""
+        command = [sys.executable, "-m", "canarysync", *(arguments or ("run", "-c", str(self.config_path)))]
+        with (self.home / "log").open("a") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, text=True)
+
+    def log(self) -> str:
+        return (self.home / "log").read_text()
+
+    def waiting(self) -> list[str]:
+        """Names in drop/, without the marker."""
+        return sorted(name for name in os.listdir(self.drop) if name != ".canarysync")
+
+    def filed(self) -> list[str]:
+        """Names of the score files in done/."""
+        return sorted(name for name in os.listdir(self.done) if not name.endswith(".receipt.json"))
+
+    def receipt(self, name: str) -> dict[str, Any]:
+        return dict(json.loads((self.done / f"{name}.receipt.json").read_bytes()))
+
+    def error(self, name: str) -> dict[str, Any]:
+        return dict(json.loads((self.failed / f"{name}.error.json").read_bytes()))
+
+    def assert_all_done_once(self, names: list[str], stored: list[tuple[str, bytes]]) -> None:
+        """Each of ``names`` is in done/ once with a true receipt; ``stored`` (uuid, body at the API) fits exactly."""
+        assert self.waiting() == []
+        assert self.filed() == sorted(names)
+        uuids = Counter(self.receipt(name)["uuid"] for name in names)
+        assert uuids == Counter(found for found, _ in stored), "the receipts' uuids are those of the API, each once"
+        bodies = Counter(body for _, body in stored)
+        assert set(bodies.values()) <= {1}, "no score is twice at the API"
+        leftovers = [n for folder in (self.drop, self.done, self.failed) for n in os.listdir(folder) if ".tmp" in n]
+        assert leftovers == []
+
+
+def make_site(home: Path, url: str, **values: Any) -> Site:
+    """Folders and config for the API at ``url``; ``values`` as starter.starter_config takes them, "__" for ".", e.g.
+    ``routes__settle="1s"``."""
+    key = home / "api-key"
+    key.write_text(SANDBOX_API_KEY)
+    key.chmod(0o600)
+    settings: dict[str, Any] = {
+        "api.url": url,
+        "api.api_key": {"file": "api-key"},
+        "api.read_back.wait": "100ms",
+        "api.timeout.read": "5s",
+        "routes[].folder": "clinic",
+        "routes[].settle": "100ms",
+        "routes[].rescan": "1s",
+        "routes[].retry.first": "100ms",
+        "routes[].retry.most": "500ms",
+        "state": "state",
+    }
+    for name, value in values.items():
+        settings[name.replace("routes__", "routes[].").replace("__", ".")] = value
+    path = home / "canarysync.yaml"
+    path.write_text(starter_config({k: v for k, v in settings.items() if v is not None}))
+    site = Site(home, path)
+    make_folders(site.config.routes[0])
+    return site
+
+
+def stored(sandbox: Sandbox) -> list[tuple[str, bytes]]:
+    """What the sandbox has: (uuid, body)."""
+    return [(score.uuid, score.body) for score in sandbox.scores]
+
+
+def unique_assessment() -> str:
+    """An assessment of its own for a test."""
+    return str(uuid.uuid4())

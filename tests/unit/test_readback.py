@@ -1,0 +1,173 @@
+"""What a look at the API says of a score in doubt (DESIGN §6, "Read-back")."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from canarysync.encode import encode
+from canarysync.identity import identify
+from canarysync.model import JsonValue, Number
+from canarysync.readback import (
+    Absent,
+    Adopt,
+    LookAgain,
+    Near,
+    RemoteScore,
+    judge_look,
+    possible_duplicate,
+    scores_in,
+)
+
+ASSESSMENT = "0192530c-4ce5-7aa1-be9b-bc52dec8a184"
+ONE, TWO, THREE = (f"7f0c3b1a-9c1e-4c55-8a39-00000000000{n}" for n in (1, 2, 3))
+BODY: dict[str, JsonValue] = {
+    "dateRecorded": "2026-01-01T12:00:00Z",
+    "scoreId": "PHQ9",
+    "scoreType": "sum",
+    "scoreData": {"value": Number("12")},
+}
+OURS = identify(ASSESSMENT, BODY)
+
+NOW = datetime(2026, 1, 1, 13, tzinfo=UTC)
+WAIT_S = 60.0
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def match(uuid: str) -> RemoteScore:
+    return RemoteScore(uuid, OURS.match_key, OURS.near_key)
+
+
+def near(uuid: str) -> RemoteScore:
+    return RemoteScore(uuid, "other", OURS.near_key)
+
+
+def stranger(uuid: str) -> RemoteScore:
+    return RemoteScore(uuid, "other", "other")
+
+
+FIRST = LookAgain(NOW, NOW + timedelta(seconds=WAIT_S))
+
+LOOKS = [
+    # (case, listed, owned by other entries, the first look, what follows)
+    ("a match is adopted", [match(ONE)], set(), None, Adopt(ONE)),
+    ("a match among others", [stranger(THREE), near(TWO), match(ONE)], set(), None, Adopt(ONE)),
+    ("a match at a later look", [match(ONE)], set(), ago(1e6), Adopt(ONE)),
+    ("a match that another entry owns is not ours", [match(ONE)], {ONE}, None, FIRST),
+    ("two matches, one owned", [match(ONE), match(TWO)], {ONE}, None, Adopt(TWO)),
+    ("two free matches: either is as good", [match(ONE), match(TWO)], set(), None, Adopt(ONE)),
+    ("a match wins over a near one before it", [near(TWO), match(ONE)], set(), None, Adopt(ONE)),
+    ("a near match is for a person", [near(ONE)], set(), None, Near()),
+    ("a near match at the second look too", [near(ONE)], set(), ago(1e6), Near()),
+    ("a near match that another entry owns is its own score", [near(ONE)], {ONE}, None, FIRST),
+    ("an owned match and a free near one", [match(ONE), near(TWO)], {ONE}, ago(1e6), Near()),
+    ("nothing listed, first look", [], set(), None, FIRST),
+    ("strangers only", [stranger(ONE)], set(), None, FIRST),
+    ("too soon", [], set(), ago(59.999), LookAgain(ago(59.999), NOW + timedelta(seconds=0.001))),
+    ("the same moment", [], set(), NOW, FIRST),
+    ("far enough apart", [], set(), ago(60), Absent()),
+    ("much later", [stranger(ONE)], set(), ago(1e6), Absent()),
+    ("the clock jumped back: the wait starts anew", [], set(), ago(-1), FIRST),
+    ("the clock jumped back a year", [], set(), ago(-365 * 86_400), FIRST),
+]
+
+
+@pytest.mark.parametrize(("case", "listed", "owned", "first_look_at", "expected"), LOOKS, ids=[row[0] for row in LOOKS])
+def test_a_look(
+    case: str,
+    listed: list[RemoteScore],
+    owned: set[str],
+    first_look_at: datetime | None,
+    expected: Adopt | Near | LookAgain | Absent,
+) -> None:
+    assert judge_look(OURS, listed, owned, first_look_at, NOW, WAIT_S) == expected
+
+
+@pytest.mark.parametrize("wait_s", [0.001, 1.0, 60.0, 86_400.0])
+def test_absence_is_believed_at_the_second_look_only(wait_s: float) -> None:
+    first = judge_look(OURS, [], set(), None, NOW, wait_s)
+    assert isinstance(first, LookAgain)
+    assert first.at - first.first_look_at == timedelta(seconds=wait_s)
+    assert judge_look(OURS, [], set(), first.first_look_at, first.at, wait_s) == Absent()
+
+
+@pytest.mark.parametrize(
+    ("listed", "owned", "expected"),
+    [
+        ([], set(), False),
+        ([match(ONE)], set(), False),
+        ([match(ONE), match(TWO)], set(), True),
+        ([match(ONE), match(TWO)], {TWO}, False),
+        ([match(ONE), match(TWO), match(THREE)], {TWO}, True),
+        ([match(ONE), near(TWO), stranger(THREE)], set(), False),
+    ],
+    ids=["not there", "ours", "two matches", "the other one is another entry's", "one of three is", "no other match"],
+)
+def test_a_possible_duplicate(listed: list[RemoteScore], owned: set[str], expected: bool) -> None:
+    assert possible_duplicate(OURS, listed, owned) is expected
+
+
+# --- reading the listing (API.md, get-scores) --------------------------------------------------------------
+
+
+def listing(*scores: JsonValue) -> bytes:
+    return encode({"scores": list(scores)})
+
+
+def test_a_listed_score_matches_what_was_sent() -> None:
+    listed: dict[str, JsonValue] = {
+        "uuid": ONE.upper(),
+        "assessmentUUIDs": [ASSESSMENT],
+        **BODY,
+        "dateRecorded": "2026-01-01T12:00:00.000+00:00",
+        "scoreData": {"value": Number("12.0")},
+        "extraData": {},
+    }
+    assert scores_in(listing(listed), ASSESSMENT.upper()) == [match(ONE)]
+
+
+@pytest.mark.parametrize(
+    "element",
+    [None, True, "x", Number("1"), [], {}, {"uuid": None}, {"uuid": Number("1")}, {"uuid": [ONE]}, BODY],
+    ids=["null", "true", "string", "number", "list", "empty", "null uuid", "number uuid", "list uuid", "no uuid"],
+)
+def test_an_element_without_a_uuid_is_passed_over(element: JsonValue) -> None:
+    assert scores_in(listing(element, {"uuid": ONE, **BODY}), ASSESSMENT) == [match(ONE)]
+
+
+@pytest.mark.parametrize("uuid", ["", " ", "abc123", "../../etc/passwd", ONE + "\n", "7f0c" * 100_000])
+def test_what_is_no_uuid_is_never_adopted(uuid: str) -> None:
+    """As with the answer to a PUT ("2xx without a valid uuid"): the receipt and the ledger hold uuids only."""
+    listed = scores_in(listing({"uuid": uuid, **BODY}), ASSESSMENT)
+    assert listed is not None
+    assert not isinstance(judge_look(OURS, listed, set(), None, NOW, WAIT_S), Adopt)
+
+
+def test_an_empty_list_is_an_answer() -> None:
+    assert scores_in(listing(), ASSESSMENT) == []
+
+
+NOT_A_LISTING = {
+    "empty": b"",
+    "HTML": b"<html>",
+    "null": b"null",
+    "a bare list": b"[]",
+    "no scores": b"{}",
+    "scores null": b'{"scores": null}',
+    "scores an object": b'{"scores": {}}',
+    "cut": b'{"scores": [',
+    "two documents": b'{"scores": []}{"scores": []}',
+    "not UTF-8": b'{"scores": ["\xff"]}',
+    "NaN": b'{"scores": [NaN]}',
+    "scores twice": b'{"scores": [1], "scores": []}',
+    "too deep": b'{"scores": ' + b"[" * 60_000 + b"]" * 60_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("body", NOT_A_LISTING.values(), ids=list(NOT_A_LISTING))
+def test_what_is_no_listing_is_no_absence(body: bytes) -> None:
+    assert scores_in(body, ASSESSMENT) is None
