@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-pyproject
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint latency clean
 
 demo: $(STAMP)  ## The main job, over the example files, against the simulated API
 	@$(BIN)/canarysync demo
@@ -16,6 +16,9 @@ lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+latency: $(STAMP)  ## How long from a drop to the server
+	$(BIN)/python -m benchmarks.latency
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -143,13 +143,14 @@ def status(config_path: Path | None, json_wanted: bool) -> None:
 @click.argument("folder", type=_PATH)
 @click.option("--output", "-o", type=_PATH, default="canarysync.yaml", show_default=True, help="The file to write.")
 @click.option("--region", type=click.Choice(["eus", "ne", "jpe"]), default="eus", show_default=True)
+@click.option("--url", help="The address of the API, instead of --region: the sandbox's, say.")
 @click.option("--api-key-file", type=_PATH, default="/etc/canarysync/api-key", show_default=True)
 @click.option("--state", type=_PATH, default="/var/lib/canarysync", show_default=True, help="Where the ledger lives.")
-def init(folder: Path, output: Path, region: str, api_key_file: Path, state: Path) -> None:
+def init(folder: Path, output: Path, region: str, url: str | None, api_key_file: Path, state: Path) -> None:
     """Write a commented starter configuration, and create FOLDER with drop/, done/ and failed/."""
     from canarysync import scaffold
 
-    scaffold.init(folder, output, region, api_key_file, state)
+    scaffold.init(folder, output, {"api.url": url} if url else {"api.region": region}, api_key_file, state)
     click.echo(f"Wrote {output}, and made drop/, done/ and failed/ in {folder}.")
     click.echo(f"Next: put the API key into {api_key_file} (mode 600), then run: canarysync check -c {output}")
 

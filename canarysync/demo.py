@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from canarysync import logs
 from canarysync.config import Config, load
 from canarysync.folder import make_folders
 from canarysync.sandbox import SANDBOX_API_KEY, Sandbox
@@ -20,6 +21,7 @@ _CLINIC = "clinic-a"
 
 def run(home: Path, say: Callable[[str], None]) -> None:
     """Lay everything out below ``home`` (an empty folder), run one pass over it, and ``say`` what happens."""
+    logs.set_up("error", "text")
     with Sandbox() as sandbox:
         config = _lay_out(home, sandbox.url)
         say(f"A simulated Canary Speech API listens on {sandbox.url}.\n\nBefore:\n")
@@ -59,14 +61,16 @@ def _copy_examples(drop: Path) -> None:
     for kind in ("scores", "errors"):
         with as_file(files("canarysync") / "examples" / kind) as folder:
             for source in sorted(folder.iterdir()):
-                if source.is_file() and not source.is_symlink():
+                if not source.is_symlink():
                     shutil.copy(source, drop / source.name)
     (drop / "too-large.json").write_text(" " * (1 << 20) + "{}")
-    (drop / "a-link.json").symlink_to(drop.parent.parent / "api-key")
+    (drop / "unsafe-link.json").symlink_to("visit.json")
 
 
 def _sidecars(clinic: Path) -> Iterator[str]:
     for folder, what in (("done", "A receipt"), ("failed", "An error")):
-        sidecars = sorted((clinic / folder).glob("*.receipt.json" if folder == "done" else "*misspelt*.error.json"))
+        sidecars = sorted(
+            (clinic / folder).glob("*.receipt.json" if folder == "done" else "invalid-misspelt-key.json.error.json")
+        )
         for sidecar in sidecars[:1]:
             yield f"\n{what}, {folder}/{sidecar.name}:\n\n{sidecar.read_text()}"

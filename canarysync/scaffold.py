@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from canarysync import config, durable, folder
@@ -14,11 +14,14 @@ from canarysync.starter import starter_config
 __all__ = ["SANDBOX_API_KEY", "init", "sandbox"]
 
 
-def init(home: Path, output: Path, region: str, api_key_file: Path, state: Path) -> None:
-    """Write the starter configuration to ``output`` and create the folders. Overwrites nothing."""
+def init(home: Path, output: Path, api: Mapping[str, str], api_key_file: Path, state: Path) -> None:
+    """Write the starter configuration to ``output`` and create the folders. Overwrites nothing.
+
+    ``api`` is ``{"api.region": …}`` or ``{"api.url": …}``.
+    """
     text = starter_config(
         {
-            "api.region": region,
+            **api,
             "api.api_key": {"file": str(api_key_file)},
             "routes[].folder": str(home.absolute()),
             "state": str(state),

@@ -12,7 +12,14 @@ from canarysync.model import Code, Problem, Proof, State
 
 VERSION = 1
 
-_ADVICE = "Mend the file and drop it into the drop folder again; this sidecar goes when it has been uploaded."
+_DROP_AGAIN = "drop it into the drop folder again; this sidecar goes when it has been uploaded."
+_ADVICE = {
+    Code.TOO_LARGE: f"Raise max_size in the configuration, or make the file smaller, then {_DROP_AGAIN}",
+    Code.UNSAFE: f"Put the file itself, not a link to it, in its place: {_DROP_AGAIN}",
+    Code.REFUSED: f"See `response` for what the API says. Is assessmentId right, and of this region? Then {_DROP_AGAIN}",
+    Code.GAVE_UP: f"Nothing is wrong with the file. When the API answers, {_DROP_AGAIN}",
+}
+_MEND = f"Mend the file and {_DROP_AGAIN}"
 
 
 def receipt(entry: Entry, endpoint: str, score_id: str | None, *, missing: bool) -> bytes:
@@ -42,11 +49,12 @@ def receipt(entry: Entry, endpoint: str, score_id: str | None, *, missing: bool)
 
 def error(entry: Entry, message: str, problems: tuple[Problem, ...], response: str | None, *, missing: bool) -> bytes:
     """``failed/NAME.error.json``. ``response`` is the server's own words, shortened, when it refused."""
+    assert entry.code is not None
     content: dict[str, Any] = {
         "sidecarVersion": VERSION,
         "code": str(entry.code),
         "message": message,
-        "advice": _ADVICE,
+        "advice": _ADVICE.get(entry.code, _MEND),
         "problems": [asdict(problem) for problem in problems],
         "status": entry.status,
         "response": response,

@@ -18,16 +18,21 @@ from canarysync.outcomes import HELD
 from canarysync.state import LEDGER_NAME
 
 _LISTED_MOST = 20
+_PROBED_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class RouteStatus:
-    """One route. ``waiting`` counts the files in drop/ that are not in doubt; the lists are cut short."""
+    """One route. ``waiting`` counts the files in drop/ that are not in doubt; the lists are cut short.
+
+    ``unreadable`` are those of the first waiting ones that this user may not read.
+    """
 
     name: str
     folder: str
     present: bool
     waiting: int = 0
+    unreadable: list[str] = field(default_factory=list)
     deferred: list[dict[str, object]] = field(default_factory=list)
     in_doubt: int = 0
     held: int = 0
@@ -65,11 +70,13 @@ def _route_status(route: Route, ledger: SqliteLedger | None) -> RouteStatus:
     done = counts.done + sum(e.state in DONE for e in entries)
     failed = counts.failed + sum(e.state in FAILED for e in entries)
     claimed = {e.name for e in entries if e.state is not State.DEFERRED and not e.detached}
+    waiting = names - claimed
     return RouteStatus(
         name=route.name,
         folder=str(route.drop),
         present=present,
-        waiting=len(names - claimed),
+        waiting=len(waiting),
+        unreadable=[name for name in sorted(waiting)[:_PROBED_MOST] if not os.access(route.drop / name, os.R_OK)],
         deferred=[_told(e) for e in entries if e.state is State.DEFERRED][:_LISTED_MOST],
         in_doubt=len(doubts),
         held=sum(e.reason in HELD for e in doubts),

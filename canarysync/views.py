@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX
 from canarysync.check import Finding, Grade
 from canarysync.display import shown
 from canarysync.errors import CanarysyncError, ConfigError
@@ -20,6 +21,7 @@ from canarysync.report import Event, Summary
 from canarysync.status import RouteStatus
 from canarysync.step import FINAL, Outcome
 
+_SIDECARS = (RECEIPT_SUFFIX, ERROR_SUFFIX)
 _COLOURS = {Grade.OK: "green", Grade.WARNING: "yellow", Grade.PROBLEM: "red"}
 
 
@@ -129,6 +131,8 @@ def status_lines(routes: Sequence[RouteStatus]) -> Iterator[str]:
             yield click.style(f"  {route.held} held for a person", fg="yellow")
         if route.skipped:
             yield f"  left alone:{_codes(route.skipped)}"
+        for name in route.unreadable:
+            yield f"  · {shown(name)}: waits, since we may not read it"
         for told in (*route.deferred, *route.doubts):
             again = f", again at {told['again_at']}" if told["again_at"] else ""
             yield f"  · {shown(str(told['file']))}: {told['why']} (attempts: {told['attempts']}{again})"
@@ -156,14 +160,18 @@ def progress(wanted: bool) -> Iterator[Callable[[Event], None]]:
         yield observe
 
 
-def tree(folder: Path, names: Iterable[str]) -> str:
-    """A folder's sub-folders and files, as tree(1) draws them; files of the drop box only, no markers."""
+def tree(folder: Path, names: Sequence[str]) -> str:
+    """A folder's sub-folders and files, much as tree(1) draws them; a sidecar stands in the line of its file."""
     lines = [f"{folder.name}/"]
-    subs = [folder / name for name in names]
-    for number, sub in enumerate(subs):
-        last = number == len(subs) - 1
-        lines.append(f"{'└──' if last else '├──'} {sub.name}/")
-        files = sorted(entry.name for entry in sub.iterdir() if not entry.name.startswith("."))
+    for name in names:
+        last = name == names[-1]
+        lines.append(f"{'└──' if last else '├──'} {name}/")
+        files = sorted(entry.name for entry in (folder / name).iterdir() if not entry.name.startswith("."))
+        told = [shown(file) + _sidecars_of(file, files) for file in files if not file.endswith(_SIDECARS)]
         bar = "    " if last else "│   "
-        lines += [f"{bar}{'└──' if name == files[-1] else '├──'} {shown(name)}" for name in files]
+        lines += [f"{bar}{'└──' if line == told[-1] else '├──'} {line}" for line in told]
     return "\n".join(lines)
+
+
+def _sidecars_of(file: str, files: Sequence[str]) -> str:
+    return "".join(f"  + {suffix}" for suffix in _SIDECARS if file + suffix in files)

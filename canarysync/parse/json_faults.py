@@ -66,8 +66,8 @@ def no_key(char: str, opened: Position) -> Fault:
     if char == ",":
         return Fault("A comma stands where a key should.", "Delete this comma.", expected)
     if char.isdigit():
-        hint = "Write the key in double quotes. A decimal comma must be written as a point."
-        return Fault("A key must be in double quotes.", hint, expected)
+        hint = "A decimal comma? Write a point, as in 3.10."
+        return Fault("A number stands where a key should.", hint, expected)
     return Fault("A key must be in double quotes.", _char_hint(char) or "Write the key in double quotes.", expected)
 
 

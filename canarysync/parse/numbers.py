@@ -37,7 +37,7 @@ _OTHER_SPELLINGS = tuple(
         ),
         (
             r"-?0[0-9]++(?:\.[0-9]*+)?(?:e[-+]?[0-9]++)?",
-            "A JSON number has no leading zeros.",
+            "This number has leading zeros, which JSON does not allow.",
             "Leave out the leading zeros, or quote it if they matter, as in an id or a code.",
         ),
         (

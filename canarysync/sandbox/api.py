@@ -16,6 +16,10 @@ from canarysync.schema import SchemaName, check
 _NOWHERE = Places({}, {})
 
 
+UNKNOWN_ASSESSMENT = "00000000-0000-0000-0000-000000000000"
+"""Every assessment is known, so that any file can be tried; only this one is not, so that a refusal can be too."""
+
+
 class Api:
     """Serves the API's endpoints from a store of scores. ``normalise``: re-formatted (present.py)."""
 
@@ -37,6 +41,8 @@ class Api:
 
     def _put_score(self, request: Request, assessment_id: str) -> Answer:
         self._tokens.authorize(request.headers)
+        if assessment_id == UNKNOWN_ASSESSMENT:
+            raise Refusal(404, "there is no such assessment")
         _check_score(assessment_id, _json_object(request))
         return json_answer({"uuid": self._store.add(assessment_id, request.body).uuid})
 

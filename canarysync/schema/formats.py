@@ -156,7 +156,7 @@ def _says(hint: str) -> Callable[[str], str]:
 
 _DURATION = "a duration such as 500ms, 2s, 5m, 1h or 30d"
 _UUID_FORM = "a UUID such as 0192530c-4ce5-7aa1-be9b-bc52dec8a184"
-_INSTANT = "an RFC 3339 date-time such as 2026-01-01T12:00:00Z"
+_INSTANT = "an RFC 3339 date-time (date, time and offset) such as 2026-01-01T12:00:00Z"
 _NAME_HINT = _says("Use ASCII letters, digits, _, - and . only, and neither - nor . at the start.")
 
 FORMATS = {

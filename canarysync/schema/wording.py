@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -174,12 +175,20 @@ def _type_hint(found: Finding, wanted: Sequence[str]) -> str:
         return str(schema["x-hint"])
     if value is None:
         return "Write a value, or remove the key."
+    if wanted == ["object"]:
+        return _object_hint(schema) if found.path else "A file holds one object: write each to a file of its own."
     if "string" not in wanted or isinstance(value, list | dict):
         return ""
     text = value.text if isinstance(value, Number) else str(value).lower()
     if "format" in schema and not conforms(schema["format"], text):
         return FORMATS[schema["format"]].hint(text)
     return "Put it in quotes."
+
+
+def _object_hint(schema: Mapping[str, Any]) -> str:
+    """An example of an object that would do, where the schema has one."""
+    examples = schema.get("examples", ())
+    return f"Write it as an object, such as {json.dumps(examples[0])}." if examples else "Write it as an object."
 
 
 def _wrong_format(found: Finding, _: Mapping[str, Any]) -> Words:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from canarysync.ledger import Ledger
+from tests.ledger.spy import Spy, Watched
 from tests.ledger.support import BACKENDS
 
 
@@ -30,3 +33,19 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
 @pytest.fixture
 def ledger(reopen: Callable[[], Ledger]) -> Ledger:
     return reopen()
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
+    """Every connection of this test is a watched one. For the tests of the SQLite backend alone."""
+    spy = Spy()
+    connect = sqlite3.connect
+
+    def watched(*arguments: Any, **options: Any) -> Watched:
+        connection = connect(*arguments, factory=Watched, **options)
+        connection.statements = spy.statements
+        spy.connections.append(connection)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    return spy

@@ -28,9 +28,7 @@ def test_each_failed_probe_waits_longer_and_never_spins(failures: int, least_s: 
     assert shut(before, "no connection", 1000.0, 1.0).until_s == 1000.0 + most_s
 
 
-@pytest.mark.parametrize(
-    ("asked_s", "until_s"), [(0.0, 100.75), (0.5, 100.75), (30.0, 130.0), (3600.0, 3700.0)]
-)
+@pytest.mark.parametrize(("asked_s", "until_s"), [(0.0, 100.75), (0.5, 100.75), (30.0, 130.0), (3600.0, 3700.0)])
 def test_the_pause_that_the_server_asked_for_is_kept(asked_s: float, until_s: float) -> None:
     gate = shut(opened(), "HTTP 503", 100.0, 0.5, asked_s)
     assert gate.until_s == until_s

@@ -1,0 +1,215 @@
+"""The ledger on SQLite: the file that it keeps, how it is opened, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from canarysync.errors import CanarysyncError, LedgerError, SetupError
+from canarysync.ledger_sqlite import SqliteLedger, database
+from canarysync.model import State
+from tests.ledger.spy import Spy
+from tests.ledger.support import ROUTE, at, claim, draft, entry_in
+
+
+def as_a_crash_leaves_it(path: Path, copy: Path, *, ruin: Callable[[bytearray], None] = lambda content: None) -> Path:
+    """Fill a ledger, and copy its files while it is open; all of it is in the main file, which ``ruin`` may change."""
+    copy.mkdir()
+    with SqliteLedger(path) as ledger:
+        for number in range(30):
+            entry_in(ledger, State.UPLOADED, f"{number}.json")
+        with closing(sqlite3.connect(path)) as other:
+            assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        shutil.copy(path, copy)
+    content = bytearray((copy / path.name).read_bytes())
+    ruin(content)
+    (copy / path.name).write_bytes(content)
+    return copy / path.name
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite3"
+
+
+# --- durability and names ----------------------------------------------------------------------------
+
+
+def test_commits_are_synced_to_disk_and_readers_do_not_wait(path: Path, spy: Spy) -> None:
+    with SqliteLedger(path):
+        for connection in spy.connections:
+            assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+            assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+            assert connection.execute("PRAGMA foreign_keys").fetchone()[0] == 1
+    assert len(spy.connections) == 2
+
+
+@pytest.mark.parametrize("name", ["a b", "what?mode=memory", "a#b", "50%41", "ü", "a'b"])
+def test_any_name_will_do_for_the_state_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+
+    with SqliteLedger(folder / "ledger.sqlite3") as ledger:
+        entry = claim(ledger, draft())
+    with SqliteLedger(folder / "ledger.sqlite3") as ledger:
+        assert ledger.entry(entry.id) == entry
+    assert [found.name for found in tmp_path.iterdir()] == [name]
+
+
+def test_the_file_holds_no_score_and_no_name_of_a_person(path: Path) -> None:
+    """Nothing but what a draft has can get in; so the columns are all that is to be looked at."""
+    with SqliteLedger(path), closing(sqlite3.connect(path)) as other:
+        columns = {row[1] for table in ("entries", "scores") for row in other.execute(f"PRAGMA table_info({table})")}
+    assert not columns & {"body", "value", "score", "data", "score_data", "extra_data", "content"}
+
+
+# --- schemas -----------------------------------------------------------------------------------------
+
+
+def test_a_newer_schema_is_refused_with_a_hint_and_left_alone(path: Path) -> None:
+    SqliteLedger(path).close()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()
+
+    with pytest.raises(SetupError) as caught:
+        SqliteLedger(path)
+
+    assert "newer" in caught.value.cause
+    assert caught.value.hint
+    assert path.read_bytes() == before
+
+
+def test_a_migration_copies_the_database_first(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SqliteLedger(path) as ledger:
+        entry = claim(ledger, draft())
+    later = (*database.MIGRATIONS, "CREATE TABLE leases (id TEXT);")
+    monkeypatch.setattr(database, "MIGRATIONS", later)
+
+    with SqliteLedger(path) as ledger:
+        assert ledger.entry(entry.id) == entry
+
+    monkeypatch.undo()
+    with SqliteLedger(path.with_name("ledger.sqlite3.schema-1")) as copy:
+        assert copy.entry(entry.id) == entry
+
+
+def test_a_migration_that_fails_leaves_the_schema_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SqliteLedger(path).close()
+    later = (*database.MIGRATIONS, "CREATE TABLE leases (id TEXT); CREATE TABLE entries (id TEXT);")
+    monkeypatch.setattr(database, "MIGRATIONS", later)
+
+    with pytest.raises(CanarysyncError):
+        SqliteLedger(path)
+
+    monkeypatch.undo()
+    SqliteLedger(path).close()
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT count(*) FROM sqlite_master WHERE name = 'leases'").fetchone()[0] == 0
+
+
+# --- the integrity check -----------------------------------------------------------------------------
+
+
+def test_the_whole_database_is_checked_after_an_unclean_stop_only(path: Path, tmp_path: Path, spy: Spy) -> None:
+    copy = as_a_crash_leaves_it(path, tmp_path / "copy")
+    assert "PRAGMA integrity_check" not in spy.statements
+
+    SqliteLedger(path).close()
+    assert "PRAGMA integrity_check" not in spy.statements
+
+    SqliteLedger(copy).close()
+    assert "PRAGMA integrity_check" in spy.statements
+
+    spy.statements.clear()
+    SqliteLedger(copy).close()
+    assert "PRAGMA integrity_check" not in spy.statements
+
+
+def _pages() -> range:
+    """The pages of the ledger that as_a_crash_leaves_it makes; a few more than it has."""
+    return range(24)
+
+
+@pytest.mark.parametrize("page", _pages())
+def test_a_ruined_page_is_told_as_such(path: Path, tmp_path: Path, page: int) -> None:
+    def ruin(content: bytearray) -> None:
+        start = page % (len(content) // 4096) * 4096
+        content[start : start + 4096] = b"\xa5" * 4096
+
+    copy = as_a_crash_leaves_it(path, tmp_path / "copy", ruin=ruin)
+
+    with pytest.raises(SetupError) as caught:
+        SqliteLedger(copy)
+
+    assert caught.value.hint
+
+
+def test_a_file_that_is_no_database_is_told_as_such(path: Path) -> None:
+    path.write_bytes(b"This is no database.\n" * 300)
+
+    with pytest.raises(SetupError) as caught:
+        SqliteLedger(path)
+
+    assert "disk full" not in caught.value.hint
+
+
+def test_what_cannot_be_opened_leaves_no_connection_open(path: Path, spy: Spy) -> None:
+    path.write_bytes(b"This is no database.\n" * 300)
+    with suppress(CanarysyncError):
+        SqliteLedger(path)
+
+    assert [connection.closed for connection in spy.connections] == [True]
+
+
+# --- reading beside a writer -------------------------------------------------------------------------
+
+
+def test_a_reader_beside_the_writer_sees_what_is_committed(path: Path) -> None:
+    with SqliteLedger(path) as ledger, SqliteLedger(path, read_only=True) as reader:
+        ledger.register_route("clinic-a", ROUTE)
+        entry = claim(ledger, draft())
+
+        assert reader.route_id("clinic-a") == ROUTE
+        assert list(reader.open_entries(ROUTE)) == [entry]
+
+        ledger.filed(ledger.defer(entry, "HTTP 429", at(9), at(1)), at(2))
+        assert [found.state for found in reader.open_entries(ROUTE)] == [State.DEFERRED]
+
+
+def test_a_reader_neither_writes_nor_keeps_the_writer_from_it(path: Path) -> None:
+    with SqliteLedger(path) as ledger:
+        entry = claim(ledger, draft())
+        with SqliteLedger(path, read_only=True) as reader, pytest.raises(LedgerError):
+            reader.defer(entry, "HTTP 429", at(9), at(1))
+        assert ledger.defer(entry, "HTTP 429", at(9), at(1)).state is State.DEFERRED
+
+
+def test_a_reader_that_ends_does_not_look_like_a_clean_stop(path: Path, tmp_path: Path, spy: Spy) -> None:
+    copy = as_a_crash_leaves_it(path, tmp_path / "copy")
+    SqliteLedger(copy, read_only=True).close()
+    spy.statements.clear()
+
+    SqliteLedger(copy).close()
+
+    assert "PRAGMA integrity_check" in spy.statements
+
+
+def test_a_reader_works_when_there_is_no_writer(path: Path) -> None:
+    with SqliteLedger(path) as ledger:
+        entry = claim(ledger, draft())
+
+    with SqliteLedger(path, read_only=True) as reader:
+        assert list(reader.open_entries(ROUTE)) == [entry]
+
+
+def test_a_reader_makes_no_ledger_where_there_is_none(path: Path) -> None:
+    with pytest.raises(LedgerError):
+        SqliteLedger(path, read_only=True)
+
+    assert not path.exists()

@@ -1,0 +1,95 @@
+"""File systems and processes that fail: at the n-th call, or in the ways that real ones do not support a call."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from canarysync import durable
+
+CALLS = ("open", "write", "fsync", "rename", "link", "unlink", "fchmod", "utime")
+"""What filing asks of the system that may fail, or may be the last thing that a process did; and renameat2."""
+
+
+class Crash(BaseException):
+    """The process ended here: nothing that it would have done afterwards is done."""
+
+
+def os_error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+@contextmanager
+def failing(at: int, error: BaseException, *, for_good: bool) -> Iterator[None]:
+    """Call number ``at`` (from 1) raises ``error`` instead of being made; ``for_good``: and all that come after."""
+    made = 0
+
+    def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*arguments: Any, **options: Any) -> Any:
+            nonlocal made
+            made += 1
+            if made == at or (for_good and made > at):
+                raise error
+            return call(*arguments, **options)
+
+        return count
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CALLS:
+            patch.setattr(os, name, wrapped(getattr(os, name)))
+        rename = getattr(durable._libc, "renameat2", None)
+        if rename is not None:
+            patch.setattr(durable, "_libc", SimpleNamespace(renameat2=wrapped(rename)))
+        yield
+
+
+def renameat2(patch: pytest.MonkeyPatch) -> None:
+    """A file system that can do everything, as most can: nothing to be done."""
+
+
+def no_renameat2(patch: pytest.MonkeyPatch) -> None:
+    """As on CIFS and on kernels or C libraries without it."""
+    patch.setattr(durable, "_libc", SimpleNamespace())
+
+
+def no_links_either(patch: pytest.MonkeyPatch) -> None:
+    """As on FAT, and on FUSE file systems without links."""
+
+    def link(*_: Any, **__: Any) -> None:
+        raise os_error(errno.EPERM)
+
+    no_renameat2(patch)
+    patch.setattr(os, "link", link)
+
+
+def another_file_system(patch: pytest.MonkeyPatch) -> None:
+    """Every folder is a mount of its own: no file can be moved from one to another."""
+    rename = durable._libc.renameat2
+
+    def crossing(at_source: int, source: bytes, at_target: int, target: bytes, flags: int) -> int:
+        if os.path.dirname(source) == os.path.dirname(target):
+            return int(rename(at_source, source, at_target, target, flags))
+        ctypes.set_errno(errno.EXDEV)
+        return -1
+
+    patch.setattr(durable, "_libc", SimpleNamespace(renameat2=crossing))
+
+
+def just_before_leaving(patch: pytest.MonkeyPatch, folder: Path, happens: Callable[[], object]) -> None:
+    """Let something happen right before a file is moved out of ``folder``, the first time."""
+    rename_new, pending = durable.rename_new, [happens]
+
+    def wrapped(source: Path, target: Path) -> None:
+        if pending and source.parent == folder:
+            pending.pop()()
+        rename_new(source, target)
+
+    patch.setattr(durable, "rename_new", wrapped)

@@ -1,0 +1,151 @@
+"""Log lines: one for each event, whatever the fields hold; no values, no secrets (DESIGN §10)."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from canarysync.logs import event, set_up, where
+
+HEAD = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG  |INFO   |WARNING|ERROR  ) ")
+LOGGERS = ("canarysync", "urllib3", "watchdog")
+
+
+@pytest.fixture(autouse=True)
+def _leave_logging_as_it_was() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
+    raised = logging.raiseExceptions
+    yield
+    for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:], logger.propagate = handlers, propagate
+    logging.raiseExceptions = raised
+
+
+def logged(format: str, message: str = "uploaded", /, **fields: object) -> str:
+    stream = io.StringIO()
+    set_up("debug", format, stream)
+    event(logging.getLogger("canarysync.test"), logging.WARNING, message, **fields)
+    return stream.getvalue()
+
+
+def text_fields(line: str) -> str:
+    head = HEAD.match(line)
+    assert head is not None
+    assert line.endswith("\n")
+    return line[head.end() : -1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param({}, "uploaded", id="none"),
+        pytest.param({"file": "a.json"}, "uploaded file=a.json", id="plain"),
+        pytest.param({"why": "two words"}, 'uploaded why="two words"', id="blanks are quoted"),
+        pytest.param({"why": 'a"b'}, r'uploaded why="a\"b"', id="quotes are escaped"),
+        pytest.param({"why": "a=b"}, 'uploaded why="a=b"', id="an equals sign forges no field"),
+        pytest.param({"why": "a\nb"}, r"uploaded why=a\nb", id="a newline forges no line"),
+        pytest.param({"why": "\x1b[2J"}, r"uploaded why=\x1b[2J", id="terminal controls"),
+        pytest.param({"file": "\udcff.json"}, r"uploaded file=\xff.json", id="bytes that are not UTF-8"),
+        pytest.param({"status": None, "why": "", "uuid": "u"}, "uploaded uuid=u", id="None and empty are left out"),
+        pytest.param({"attempts": 0, "held": False}, "uploaded attempts=0 held=False", id="0 and False are not"),
+        pytest.param({"again_in_s": 1.5}, "uploaded again_in_s=1.5", id="a number"),
+        pytest.param({"folder": Path("/srv/a")}, "uploaded folder=/srv/a", id="a path"),
+    ],
+)
+def test_text(fields: dict[str, object], expected: str) -> None:
+    assert text_fields(logged("text", **fields)) == expected
+
+
+def test_json() -> None:
+    line = json.loads(logged("json", "a\nb", file="\udcff é\n", attempts=2, again_in_s=1.5, held=True, why=None))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("time"))
+    assert line == {
+        "level": "warning", "message": "a\nb", "file": r"\xff é\n", "attempts": 2, "again_in_s": 1.5, "held": True,
+    }  # fmt: skip
+
+
+@given(st.text(st.characters(exclude_categories=())))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_one_event_is_one_line_whatever_a_field_holds(value: str) -> None:
+    for format in ("text", "json"):
+        line = logged(format, file=value, last="end")
+        assert line.count("\n") == 1
+        assert not set(line[:-1]) & set("\r\x0b\x0c\x1b\x85\u2028\u2029")
+        line.encode("utf-8")
+    assert json.loads(line)["last"] == "end"
+
+
+@given(st.text(st.sampled_from('ab "\\=\n')))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_text_line_can_be_taken_apart(value: str) -> None:
+    """The quoting is a shell's, so that no value passes for a field of its own."""
+    words = shlex.split(text_fields(logged("text", why=value, last="end")))
+    assert [word.partition("=")[0] for word in words] == ["uploaded", *(["why"] if value else []), "last"]
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [("debug", "diwe"), ("info", "iwe"), ("warning", "we"), ("error", "e")],
+)
+def test_levels(level: str, shown: str) -> None:
+    stream = io.StringIO()
+    set_up(level, "json", stream)
+    for number, letter in zip((10, 20, 30, 40), "diwe", strict=True):
+        event(logging.getLogger("canarysync.x"), number, letter)
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == list(shown)
+
+
+def test_set_up_twice_does_not_log_twice() -> None:
+    set_up("info", "text", io.StringIO())
+    assert logged("text").count("\n") == 1
+
+
+@pytest.mark.parametrize("library", ["urllib3", "urllib3.connectionpool", "watchdog", "watchdog.observers.inotify_c"])
+def test_the_libraries_are_silent_below_errors(library: str) -> None:
+    """Their lines would be in neither format, and urllib3's hold urls."""
+    set_up("debug", "json", io.StringIO())
+    assert not logging.getLogger(library).isEnabledFor(logging.WARNING)
+
+
+def test_a_log_that_cannot_be_written_stops_nothing() -> None:
+    stream = io.StringIO()
+    set_up("info", "text", stream)
+    stream.close()
+    event(logging.getLogger("canarysync.x"), logging.ERROR, "lost")
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_a_traceback_never_gets_into_the_log(format: str) -> None:
+    stream = io.StringIO()
+    set_up("info", format, stream)
+    try:
+        raise ValueError("PHQ9 was 27")
+    except ValueError:
+        logging.getLogger("canarysync.x").exception("trouble")
+    assert "trouble" in stream.getvalue()
+    assert "27" not in stream.getvalue()
+    assert stream.getvalue().count("\n") == 1
+
+
+def _fails(value: str) -> None:
+    raise KeyError(value)
+
+
+def test_where_an_error_came_from_without_what_it_says() -> None:
+    try:
+        _fails("the score was 27")
+    except KeyError as error:
+        told = where(error)
+    assert re.fullmatch(r"KeyError at test_logs\.py:\d+ test_where\w+ > test_logs\.py:\d+ _fails", told)
+    assert where(ValueError("27")) == "ValueError at "

@@ -1,0 +1,157 @@
+"""Receipts and error sidecars (DESIGN §8)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from canarysync.ledger import Entry
+from canarysync.model import Code, Identity, Problem, Proof, Signature, State
+from canarysync.sidecar import error, message_for, outcome_of, receipt
+
+AT = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+UUID = "7f0c3b1a-9c1e-4c55-8a39-1f2e3d4c5b6a"
+ASSESSMENT = "0192530c-4ce5-7aa1-be9b-bc52dec8a184"
+URL = "https://rest.eus.canaryspeech.com"
+
+UPLOADED = Entry(
+    id="e1", route_id="r1", name="visit.json", sha256="ab" * 32, signature=Signature(1, 2, 3, 4),
+    state=State.UPLOADED, created_at=AT, changed_at=AT, attempts=2, assessment_id=ASSESSMENT,
+    identity=Identity("f" * 64, "a" * 64, "b" * 64), uuid=UUID, proof=Proof.RESPONSE, target="visit-1.json",
+)  # fmt: skip
+REFUSED = replace(UPLOADED, state=State.REFUSED, code=Code.REFUSED, status=422, uuid=None, proof=None)
+REJECTED = replace(
+    REFUSED, state=State.REJECTED, code=Code.INVALID, status=None, identity=None, assessment_id=None, attempts=0
+)
+
+
+def read(data: bytes) -> dict[str, Any]:
+    assert data.endswith(b"}\n")
+    content = json.loads(data)
+    assert isinstance(content, dict)
+    return content
+
+
+def test_a_receipt_in_full() -> None:
+    assert read(receipt(UPLOADED, URL, "PHQ9", missing=False)) == {
+        "sidecarVersion": 1,
+        "outcome": "uploaded",
+        "uuid": UUID,
+        "assessmentId": ASSESSMENT,
+        "scoreId": "PHQ9",
+        "file": "visit.json",
+        "sha256": "ab" * 32,
+        "proof": "response",
+        "attempts": 2,
+        "uploadedAt": "2026-01-01T12:00:00.123Z",
+        "endpoint": URL,
+        "entryId": "e1",
+        "scores": [{"fingerprint": "f" * 64, "matchKey": "a" * 64, "uuid": UUID, "outcome": "uploaded"}],
+    }
+
+
+def test_an_error_in_full() -> None:
+    problem = Problem("is missing", "/scoreId", 3, 7, "a string", "add it")
+    sidecar = read(error(REFUSED, "No.", (problem, Problem("second")), "the server's words", missing=False))
+    assert "Mend the file" in sidecar.pop("advice")
+    assert sidecar == {
+        "sidecarVersion": 1,
+        "code": "refused",
+        "message": "No.",
+        "problems": [
+            {
+                "message": "is missing", "path": "/scoreId", "line": 3, "column": 7,
+                "expected": "a string", "hint": "add it",
+            },
+            {"message": "second", "path": "", "line": None, "column": None, "expected": "", "hint": ""},
+        ],
+        "status": 422,
+        "response": "the server's words",
+        "file": "visit.json",
+        "sha256": "ab" * 32,
+        "attempts": 2,
+        "failedAt": "2026-01-01T12:00:00.123Z",
+        "entryId": "e1",
+        "scores": [{"fingerprint": "f" * 64, "matchKey": "a" * 64, "uuid": None, "outcome": "refused"}],
+    }  # fmt: skip
+
+
+def test_a_file_that_holds_no_score_has_no_scores() -> None:
+    sidecar = read(error(REJECTED, "No.", (), None, missing=False))
+    assert (sidecar["code"], sidecar["scores"], sidecar["status"], sidecar["response"]) == ("invalid", [], None, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "proof", "expected"),
+    [
+        (State.UPLOADED, Proof.RESPONSE, "uploaded"),
+        (State.UPLOADED, Proof.READ_BACK, "recovered"),
+        (State.DUPLICATE, Proof.RESPONSE, "duplicate"),
+        (State.DUPLICATE, Proof.READ_BACK, "duplicate"),
+    ],
+)
+def test_the_outcome_of_what_is_done(state: State, proof: Proof, expected: str) -> None:
+    entry = replace(UPLOADED, state=state, proof=proof)
+    sidecar = read(receipt(entry, URL, None, missing=False))
+    assert outcome_of(entry) == sidecar["outcome"] == sidecar["scores"][0]["outcome"] == expected
+    assert sidecar["proof"] == proof.value
+    assert sidecar["scoreId"] is None
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_missing_file_is_told(missing: bool) -> None:
+    done = read(receipt(UPLOADED, URL, "PHQ9", missing=missing))
+    failed = read(error(REFUSED, "No.", (), None, missing=missing))
+    assert done.get("fileMissing") is failed.get("fileMissing") is (True if missing else None)
+
+
+@pytest.mark.parametrize("possible", [False, True])
+def test_a_possible_duplicate_is_told(possible: bool) -> None:
+    sidecar = read(receipt(replace(UPLOADED, possible_duplicate=possible), URL, "PHQ9", missing=False))
+    assert sidecar.get("possibleDuplicate") is (True if possible else None)
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        (AT, "2026-01-01T12:00:00.123Z"),
+        (AT.replace(microsecond=0), "2026-01-01T12:00:00.000Z"),
+        (AT.replace(microsecond=999_999), "2026-01-01T12:00:00.999Z"),
+        (AT.astimezone(timezone(timedelta(hours=-5))), "2026-01-01T12:00:00.123Z"),
+    ],
+)
+def test_times_are_utc_to_the_millisecond(at: datetime, expected: str) -> None:
+    entry = replace(UPLOADED, changed_at=at)
+    assert read(receipt(entry, URL, "PHQ9", missing=False))["uploadedAt"] == expected
+    assert read(error(replace(REFUSED, changed_at=at), "No.", (), None, missing=False))["failedAt"] == expected
+
+
+@pytest.mark.parametrize("code", Code)
+def test_every_code_has_a_message(code: Code) -> None:
+    """A crash may have lost the details; a sidecar without a reason is worse than none."""
+    messages = [message_for(other, 422) for other in Code]
+    assert message_for(code, 422).endswith(".")
+    assert messages.count(message_for(code, 422)) == 1
+
+
+def test_the_message_of_a_refusal_names_its_status() -> None:
+    assert "422" in message_for(Code.REFUSED, 422)
+
+
+def test_letters_stay_readable() -> None:
+    assert "déjà-日本".encode() in receipt(replace(UPLOADED, name="déjà-日本.json"), URL, "PHQ9", missing=False)
+
+
+@given(st.text(st.characters(exclude_categories=())), st.text(st.characters(exclude_categories=())))
+def test_any_name_and_any_words_give_valid_json(name: str, words: str) -> None:
+    """Names may hold bytes that are no UTF-8 (as lone surrogates), and servers say anything."""
+    sidecar = read(error(replace(REFUSED, name=name), "No.", (), words, missing=False))
+    # A high and a low surrogate side by side are one character once they have been through JSON.
+    assert sidecar["file"] == json.loads(json.dumps(name))
+    assert sidecar["response"] == json.loads(json.dumps(words))
