@@ -155,11 +155,12 @@ def test_a_commit_that_sqlite_refuses_records_nothing(ledger: SqliteLedger) -> N
         connection.execute(f"INSERT INTO scores ({columns}) VALUES ('nobody', 0, '', '', '', '', 'refused')")
 
     entries = claimed(ledger, 3)
-    jobs = [*deferring(ledger, entries), partial(ledger._database.write, change)]
+    jobs = deferring(ledger, entries)
+    bad: Job = partial(ledger._database.write, change)
 
-    assert [type(result) for result in in_one_commit(ledger, jobs)] == [LedgerError] * 4
+    assert [type(result) for result in in_one_commit(ledger, [*jobs, bad])] == [LedgerError] * 4
     assert list(ledger.open_entries(ROUTE)) == entries
-    assert [type(job()) for job in jobs[:3]] == [Entry] * 3
+    assert [type(job()) for job in jobs] == [Entry] * 3
 
 
 def test_a_full_disk_is_told_and_passes(ledger: SqliteLedger, spy: Spy) -> None:

@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,20 +28,28 @@ def os_error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
+@dataclass
+class Count:
+    """How many calls were made, and whether the one that was to fail was among them."""
+
+    made: int = 0
+    fired: bool = False
+
+
 @contextmanager
-def failing(at: int, error: BaseException, *, for_good: bool) -> Iterator[None]:
+def failing(at: int, error: BaseException, *, for_good: bool) -> Iterator[Count]:
     """Call number ``at`` (from 1) raises ``error`` instead of being made; ``for_good``: and all that come after."""
-    made = 0
+    count = Count()
 
     def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
-        def count(*arguments: Any, **options: Any) -> Any:
-            nonlocal made
-            made += 1
-            if made == at or (for_good and made > at):
+        def counted(*arguments: Any, **options: Any) -> Any:
+            count.made += 1
+            if count.made == at or (for_good and count.made > at):
+                count.fired = True
                 raise error
             return call(*arguments, **options)
 
-        return count
+        return counted
 
     with pytest.MonkeyPatch.context() as patch:
         for name in CALLS:
@@ -48,7 +57,7 @@ def failing(at: int, error: BaseException, *, for_good: bool) -> Iterator[None]:
         rename = getattr(durable._libc, "renameat2", None)
         if rename is not None:
             patch.setattr(durable, "_libc", SimpleNamespace(renameat2=wrapped(rename)))
-        yield
+        yield count
 
 
 def renameat2(patch: pytest.MonkeyPatch) -> None:
@@ -83,12 +92,12 @@ def another_file_system(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(durable, "_libc", SimpleNamespace(renameat2=crossing))
 
 
-def just_before_leaving(patch: pytest.MonkeyPatch, folder: Path, happens: Callable[[], object]) -> None:
-    """Let something happen right before a file is moved out of ``folder``, the first time."""
+def just_before_moving(patch: pytest.MonkeyPatch, path: Path, happens: Callable[[], object]) -> None:
+    """Let something happen right before ``path`` is moved away, the first time."""
     rename_new, pending = durable.rename_new, [happens]
 
     def wrapped(source: Path, target: Path) -> None:
-        if pending and source.parent == folder:
+        if pending and source == path:
             pending.pop()()
         rename_new(source, target)
 

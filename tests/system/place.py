@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,17 @@ DATA = b'{"what": "was sent"}\n'
 OTHER = b'{"what": "came in its place"}\n'
 
 
+_rename = os.rename  # what others do fails in no test
+
+
 @dataclass(frozen=True)
 class Place:
-    """``name``: the file's, in both folders."""
+    """``name``: the file's, in both folders. ``strangers``: what others have put in its place so far."""
 
     drop: Path
     done: Path
     name: str = "visit.json"
+    strangers: list[bytes] = field(default_factory=list)
 
     @property
     def source(self) -> Path:
@@ -49,10 +53,20 @@ class Place:
             content=content,
         )
 
-    def stranger(self) -> None:
+    def replace(self, content: bytes = OTHER) -> None:
         """Another file takes the place of the one that we know, as a producer that writes and renames does it."""
-        (self.drop / "writing").write_bytes(OTHER)
-        os.rename(self.drop / "writing", self.source)
+        (self.drop.parent / "writing").write_bytes(content)
+        _rename(self.drop.parent / "writing", self.source)
+        self.strangers.append(content)
+
+    def change(self) -> None:
+        """The file itself gets another content."""
+        self.source.write_bytes(OTHER)
+        self.strangers.append(OTHER)
+
+    def take_away(self) -> None:
+        """Somebody moves the file to a place of their own."""
+        _rename(self.source, self.drop.parent / "taken away")
 
     def in_drop(self) -> dict[str, bytes]:
         return _contents(self.drop)

@@ -33,6 +33,7 @@ NOW = datetime(1994, 11, 6, 8, 48, 37, tzinfo=UTC)
 UUID = "7f0c3b1a-9c1e-4c55-8a39-1f2e3d4c5b6a"
 CREATED = f'{{"uuid": "{UUID}"}}'.encode()
 PROBLEM = b'{"message": "scoreId is not in the survey"}'
+WORDS = PROBLEM.decode()
 HTML = b"<!DOCTYPE html><title>Sign in</title>"
 LATER_DATE = "Sun, 06 Nov 1994 08:49:37 GMT"  # a minute after NOW
 
@@ -41,10 +42,6 @@ def answer(
     status: int, body: bytes = PROBLEM, kind: str = "application/json", retry_after: str | None = None
 ) -> Answer:
     return Answer(status, kind, body, retry_after)
-
-
-def words(body: bytes = PROBLEM) -> str:
-    return body.decode()
 
 
 # (row of the table, reply, what it means for a PUT)
@@ -57,15 +54,15 @@ PUT: list[tuple[str, Reply, type[Verdict] | Verdict]] = [
     ("a uuid and more", answer(200, b'{"ok": true, "uuid": "%s"}' % UUID.encode()), Uploaded(UUID)),
     ("a uuid under any media type", answer(200, CREATED, "text/plain"), Uploaded(UUID)),
     # | 400, 404, …, other 4xx, with a JSON body or none | refused |
-    *[(f"{status} in JSON", answer(status), Refused(status, words())) for status in (400, 404, 409, 410, 413, 415, 422)],
-    *[(f"{status} without a body", answer(status, b"", ""), Refused(status, "")) for status in (400, 402, 418, 451, 499)],
+    *[(f"{status} in JSON", answer(status), Refused(status, WORDS)) for status in (400, 404, 409, 410, 413, 415, 422)],
+    *[(f"{status}, no body", answer(status, b"", ""), Refused(status, "")) for status in (400, 402, 418, 451, 499)],
     ("a plain text", answer(400, b"no such score", "text/plain"), Refused(400, "no such score")),
     ("JSON that quotes HTML", answer(422, b'{"message": "<b>"}'), Refused(422, '{"message": "<b>"}')),
     # | 3xx (never followed), 407, a 4xx in HTML | hold the API |
     *[(f"{status}", answer(status, b"", ""), HoldApi) for status in (300, 301, 302, 303, 304, 307, 308, 399)],
     ("301 in JSON with a uuid", answer(301, CREATED), HoldApi),
     ("407", answer(407), HoldApi),
-    *[(f"{status} in HTML", answer(status, HTML, "text/html"), HoldApi) for status in (400, 401, 403, 404, 409, 429, 451)],
+    *[(f"{status} in HTML", answer(status, HTML, "text/html"), HoldApi) for status in (400, 401, 403, 404, 409, 429)],
     ("HTML by its type alone", answer(403, b"", "Text/HTML; charset=utf-8"), HoldApi),
     ("XHTML", answer(404, b"?", "application/xhtml+xml"), HoldApi),
     ("HTML by its looks", answer(404, b" \r\n" + HTML, "application/json"), HoldApi),
@@ -120,7 +117,7 @@ def test_the_table_has_a_row_for_every_verdict(kind: type[Verdict]) -> None:
 
 @pytest.mark.parametrize(
     ("attempts", "expected"),
-    [(1, Deferred("HTTP 403")), (4, Deferred("HTTP 403")), (5, Refused(403, words())), (6, Refused(403, words()))],
+    [(1, Deferred("HTTP 403")), (4, Deferred("HTTP 403")), (5, Refused(403, WORDS)), (6, Refused(403, WORDS))],
 )
 def test_403_is_refused_after_five_attempts(attempts: int, expected: Verdict) -> None:
     assert FORBIDDEN_MOST_ATTEMPTS == 5
@@ -195,7 +192,7 @@ OTHER: list[tuple[str, Reply, object]] = [
     ("503, Retry-After, obeyed by everyone", answer(503, retry_after="7"), Deferred("HTTP 503", 7.0, everyone=True)),
     ("504, Retry-After", answer(504, retry_after="7"), Deferred("HTTP 504", 7.0)),
     # "If the API cannot answer (403, 404, 405, 501)"
-    *[(f"{status}", answer(status), Refused(status, words())) for status in (400, 403, 404, 405, 410, 501)],
+    *[(f"{status}", answer(status), Refused(status, WORDS)) for status in (400, 403, 404, 405, 410, 501)],
 ]
 
 

@@ -186,7 +186,9 @@ def test_the_configured_proxy_goes_before_the_environment() -> None:
         assert proxies(config, environment) == {"https": "http://ours.example:1"}
 
 
-@pytest.mark.parametrize("url", ["http://localhost:8080", "http://127.0.0.1:8080", "https://127.1.2.3", "http://[::1]:1"])
+@pytest.mark.parametrize(
+    "url", ["http://localhost:8080", "http://127.0.0.1:8080", "https://127.1.2.3", "http://[::1]:1"]
+)
 def test_no_proxy_for_loopback(url: str) -> None:
     assert proxies(replace(API, url=url, proxy="http://ours.example:1"), {"HTTPS_PROXY": PROXY}) == {}
 
