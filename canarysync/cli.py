@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _config_option = click.option(
-    "--config", "-c", "config_path", type=_PATH, help="The configuration file.", envvar="CANARYSYNC_CONFIG"
+    "--config",
+    "-c",
+    "config_path",
+    type=_PATH,
+    help="The configuration file (default: $CANARYSYNC_CONFIG, ./canarysync.yaml, /etc/canarysync/canarysync.yaml).",
 )
 _json_option = click.option("--json", "json_wanted", is_flag=True, help="Print JSON, for other programs.")
 
@@ -50,7 +54,7 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(short_help="Watch the drop folders, and upload what arrives.")
 @_config_option
 def run(config_path: Path | None) -> None:
     """Watch the drop folders and upload what arrives, until stopped (SIGTERM or ^C: drain, then exit)."""
@@ -63,7 +67,7 @@ def run(config_path: Path | None) -> None:
     _exit_for_signal(summary)
 
 
-@cli.command("run-once")
+@cli.command("run-once", short_help="Upload what is there now, then exit.")
 @_config_option
 @_json_option
 @click.option("--wait", "wait_s", type=_Duration(), default="0s", help="Keep at it for so long while files wait.")
@@ -86,7 +90,7 @@ def run_once(config_path: Path | None, json_wanted: bool, wait_s: float) -> None
     raise SystemExit(summary.exit_code())
 
 
-@cli.command()
+@cli.command(short_help="Check score files against the schema, offline.")
 @click.argument("files", nargs=-1, required=True, type=_PATH)
 @_json_option
 def validate(files: tuple[Path, ...], json_wanted: bool) -> None:
@@ -101,7 +105,7 @@ def validate(files: tuple[Path, ...], json_wanted: bool) -> None:
     raise SystemExit(Exit.NEEDS_A_PERSON if any(rejection for _, rejection in verdicts) else Exit.OK)
 
 
-@cli.command()
+@cli.command(short_help="Probe all that a run needs; change nothing.")
 @_config_option
 @_json_option
 def check(config_path: Path | None, json_wanted: bool) -> None:
@@ -121,7 +125,7 @@ def check(config_path: Path | None, json_wanted: bool) -> None:
     raise SystemExit(Exit.NEEDS_A_PERSON if bad else Exit.OK)
 
 
-@cli.command()
+@cli.command(short_help="Show what waits, is in doubt, done or failed.")
 @_config_option
 @_json_option
 def status(config_path: Path | None, json_wanted: bool) -> None:
@@ -139,7 +143,7 @@ def status(config_path: Path | None, json_wanted: bool) -> None:
     raise SystemExit(told.exit_code(routes))
 
 
-@cli.command()
+@cli.command(short_help="Write a starter configuration, make the folders.")
 @click.argument("folder", type=_PATH)
 @click.option("--output", "-o", type=_PATH, default="canarysync.yaml", show_default=True, help="The file to write.")
 @click.option("--region", type=click.Choice(["eus", "ne", "jpe"]), default="eus", show_default=True)
@@ -155,7 +159,7 @@ def init(folder: Path, output: Path, region: str, url: str | None, api_key_file:
     click.echo(f"Next: put the API key into {api_key_file} (mode 600), then run: canarysync check -c {output}")
 
 
-@cli.command()
+@cli.command(short_help="Print a JSON Schema, for editors.")
 @click.argument("name", type=click.Choice(["score", "config"]), default="score")
 def schema(name: str) -> None:
     """Print the JSON Schema of score files, or of the configuration, for editors."""
@@ -165,7 +169,7 @@ def schema(name: str) -> None:
     click.echo(views.as_json(schemas.load(schemas.SchemaName(name))))
 
 
-@cli.command()
+@cli.command(short_help="Serve a simulated API on loopback, with faults.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes a free one.")
 @click.option("--fault", "faults", multiple=True, help="E.g. put:status=503,rate=0.1 or put:drop_after,times=3")
 @click.option("--store", type=_PATH, help="A file that keeps the scores from one start to the next.")
@@ -185,7 +189,7 @@ def sandbox(
         server.wait()
 
 
-@cli.command()
+@cli.command(short_help="Show the main job, over the example files.")
 @click.argument("folder", type=_PATH, required=False)
 def demo(folder: Path | None) -> None:
     """Run the main job over the example files against the simulated API, and show what happens.

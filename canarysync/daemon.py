@@ -14,6 +14,7 @@ from types import FrameType
 
 from canarysync import gate
 from canarysync.config import Route
+from canarysync.errors import LedgerError
 from canarysync.lane import Chunk, Key, Lane, Visit
 from canarysync.logs import event
 from canarysync.model import Observation
@@ -25,6 +26,12 @@ from canarysync.tracks import Place, Track, Tracks
 _log = logging.getLogger(__name__)
 
 _INBOX_MOST = 50_000
+
+GONE_RESCAN_S = 5.0
+"""How soon a folder that is gone is looked for again."""
+
+BURST = 1000
+"""So many events since the last scan may have overflowed the kernel's queue: scan again soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,7 @@ class _Desk:
     scan_wanted: bool = True
     scans_finished: int = 0
     gone: bool = False
+    hints: int = 0
     next_scan_s: float = 0.0
 
 
@@ -171,7 +179,7 @@ class Daemon:
     def _hear(self, pause_s: float | None) -> None:
         """Wait for one message, then take all that are there."""
         if self._inbox.empty() and not self._visiting:
-            self._ledger.flush()
+            self._flush()
         try:
             message = self._inbox.get(timeout=pause_s)
             while True:
@@ -180,10 +188,19 @@ class Daemon:
         except Empty:
             return
 
+    def _flush(self) -> None:
+        """With nothing to do, let others see what was filed last. That it was can be found out again."""
+        try:
+            self._ledger.flush()
+        except LedgerError as error:
+            event(_log, logging.ERROR, f"cannot {error.operation}", why=error.cause)
+
     def _take(self, message: _Message) -> None:
         match message:
             case _Hint(lane, name):
                 desk = self._desks[lane]
+                desk.hints += 1
+                desk.scan_wanted |= desk.hints == BURST
                 if desk.lane.wants(name):
                     desk.tracks.hinted(Key(name))
             case _Visited():
@@ -230,7 +247,8 @@ class Daemon:
             desk.tracks.found(Key(name))
         if chunk.finished or chunk.gone:
             desk.scans_finished += 1
-            desk.next_scan_s = time.monotonic() + desk.lane.rescan_s
+            pause_s = min(desk.lane.rescan_s, GONE_RESCAN_S) if chunk.gone else desk.lane.rescan_s
+            desk.next_scan_s, desk.hints = time.monotonic() + pause_s, 0
         else:
             desk.scan_wanted = True
 
@@ -278,12 +296,13 @@ class Daemon:
         self._visiting -= 1
         desk, step = self._desks[message.lane], message.visit.step
         self._learn(step, message.probe)
+        before = desk.tracks.last_step(message.key)
         desk.tracks.visited(message.key, step, message.visit.since, time.monotonic())
         if step.outcome is Outcome.BLOCKED and not self._gate.reason:
             desk.tracks.unblock()  # the gate opened while this visit was under way
         if step.detached is not None:
             desk.tracks.found(Key(message.key.name, step.detached))
-        self._reporter.step(desk.lane.route.name, message.key.name, step)
+        self._reporter.step(desk.lane.route.name, message.key.name, step, before)
 
     def _learn(self, step: Step, probe: bool) -> None:
         """What the visit says of the API."""

@@ -155,10 +155,9 @@ class Lock:
     def same_file(self) -> bool:
         """Whether the path still leads to the file that is locked."""
         try:
-            there = os.stat(self.path, follow_symlinks=False)
-        except OSError:
+            there, here = os.stat(self.path, follow_symlinks=False), os.fstat(self._fd)
+        except OSError:  # nothing is there; or the lock was let go
             return False
-        here = os.fstat(self._fd)
         return (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev)
 
     def _sign(self) -> None:

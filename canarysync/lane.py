@@ -13,7 +13,7 @@ from canarysync.candidates import Matcher
 from canarysync.config import Route
 from canarysync.discover import Scan, Watch, mount_at
 from canarysync.durable import Lock
-from canarysync.errors import CanarysyncError, LedgerError
+from canarysync.errors import CanarysyncError, LedgerError, SetupError
 from canarysync.folder import FolderGone, route_id_in, take
 from canarysync.logs import event, where
 from canarysync.model import Observation
@@ -88,11 +88,18 @@ class Lane:
         except FolderGone:
             return False
         self._lock = lock
-        for folder in (self.route.done, self.route.failed):
-            filing.sweep_temporaries(folder)
+        try:
+            for folder in (self.route.done, self.route.failed):
+                filing.sweep_temporaries(folder)
+            self._arm()
+        except OSError as error:
+            self.close()
+            why = error.strerror or type(error).__name__
+            raise SetupError(
+                "open the route", str(error.filename or self.route.drop), why, "run: canarysync check"
+            ) from None
         route_id = route_id_in(lock.first_line())
         self._pipeline = Pipeline(self.route, route_id, lock.same_file, self._tools)
-        self._arm()
         return True
 
     def _arm(self) -> None:
@@ -143,9 +150,12 @@ class Lane:
         try:
             if self._lock is None and not self.open():
                 return Chunk(gone=True)
-            if not self.present() or (self._watch is not None and not self._watch.alive()):
+            if not self.present():
                 self.close()
                 return Chunk(gone=True)
+            if self._watch is not None and not self._watch.alive():
+                self._watch.stop()
+                self._arm()
             if self._scan is None:
                 scan = Scan(self.route.drop, self._matcher)
                 self._scan = (scan, iter(scan))
@@ -176,16 +186,17 @@ class Lane:
             return Visit(Step(Outcome.DEFERRED, "a defect in canarysync, see the log", _DEFECT_WAIT_S), since)
 
     def _visit(self, key: Key, since: Observation | None, may_send: bool) -> Visit:
-        if self._pipeline is None or not self.present():
+        pipeline = self._pipeline
+        if pipeline is None or not self.present():
             return Visit(Step(Outcome.GONE), since)
         if key.entry_id is not None:
-            return Visit(self._pipeline.resume(key.entry_id, may_send=may_send), None)
+            return Visit(pipeline.resume(key.entry_id, may_send=may_send), None)
         now_s = time.monotonic()
         kind, signature = filing.look(self.route.drop / key.name, by_open=self._network)
         since = unchanged_since(since, Observation(key.name, kind, now_s, signature))
         state = settle(since, now_s, self.quiet_s)
         waiting = isinstance(state, Wait)
-        step = self._pipeline.process(key.name, settled=not waiting, may_send=may_send)
+        step = pipeline.process(key.name, settled=not waiting, may_send=may_send)
         if step.outcome is Outcome.UNSETTLED:
             until_s = state.until_s if isinstance(state, Wait) else now_s + self.quiet_s
             step = Step(Outcome.UNSETTLED, "until it is quiet", max(until_s - time.monotonic(), 0.0))

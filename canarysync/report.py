@@ -63,16 +63,18 @@ class Reporter:
         self.summary = Summary()
         self._observer = observer
 
-    def step(self, route: str, name: str, step: Step) -> None:
-        """A visit to ``name`` ended with ``step``."""
+    def step(self, route: str, name: str, step: Step, before: Step | None) -> None:
+        """A visit to ``name`` ended with ``step``, the one before it with ``before``; no news are no log line."""
         self._observer(Event(route, name, step))
         if step.outcome in FINAL:
             self.summary.outcomes[step.outcome] += 1
             if step.outcome is Outcome.FAILED:
                 self.summary.codes[step.reason] += 1
         entry = step.entry
+        news = before is None or (step.outcome, step.reason) != (before.outcome, before.reason)
+        level = _LEVELS.get(step.outcome, logging.DEBUG) if news else logging.DEBUG
         event(
-            _log, _LEVELS.get(step.outcome, logging.DEBUG), str(step.outcome), route=route, file=name,
+            _log, level, str(step.outcome), route=route, file=name,
             why=step.reason, uuid=entry.uuid if entry else None, status=entry.status if entry else None,
             attempts=entry.attempts if entry and entry.attempts > 1 else None,
             again_in_s=round(step.wait_s, 1) if step.wait_s is not None else None,

@@ -61,6 +61,10 @@ class Tracks(Generic[K]):
         """Every tracked file."""
         return iter(self._tracks.items())
 
+    def last_step(self, key: K) -> Step | None:
+        """What the last visit came to; None before the first."""
+        return self._tracks[key].step
+
     def crowded(self) -> bool:
         """Whether a scan should pause."""
         return len(self._tracks) - self.recorded >= WINDOW or len(self._ready) >= WINDOW // 20

@@ -130,7 +130,7 @@ def status_lines(routes: Sequence[RouteStatus]) -> Iterator[str]:
         if route.held:
             yield click.style(f"  {route.held} held for a person", fg="yellow")
         if route.skipped:
-            yield f"  left alone:{_codes(route.skipped)}"
+            yield f"  {sum(route.skipped.values())} left alone{_codes(route.skipped)}"
         for name in route.unreadable:
             yield f"  · {shown(name)}: waits, since we may not read it"
         for told in (*route.deferred, *route.doubts):

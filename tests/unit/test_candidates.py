@@ -19,7 +19,8 @@ TAKEN = [
 
 SKIPPED = [
     (".visit.json", Skipped.HIDDEN),
-    (".canarysync", Skipped.HIDDEN),
+    (".canarysync", Skipped.OURS),
+    (".canarysync.json", Skipped.HIDDEN),
     (".json", Skipped.HIDDEN),
     (".visit.json.tmp", Skipped.HIDDEN),
     ("visit.json~", Skipped.PASSING),

@@ -59,7 +59,7 @@ def test_a_receipt_in_full() -> None:
 def test_an_error_in_full() -> None:
     problem = Problem("is missing", "/scoreId", 3, 7, "a string", "add it")
     sidecar = read(error(REFUSED, "No.", (problem, Problem("second")), "the server's words", missing=False))
-    assert "Mend the file" in sidecar.pop("advice")
+    assert "the drop folder again" in sidecar.pop("advice")
     assert sidecar == {
         "sidecarVersion": 1,
         "code": "refused",
@@ -138,6 +138,13 @@ def test_every_code_has_a_message(code: Code) -> None:
     messages = [message_for(other, 422) for other in Code]
     assert message_for(code, 422).endswith(".")
     assert messages.count(message_for(code, 422)) == 1
+
+
+@pytest.mark.parametrize("code", Code)
+def test_every_code_has_an_advice(code: Code) -> None:
+    sidecar = read(error(replace(REFUSED, code=code), "No.", (), None, missing=False))
+    assert sidecar["code"] == code.value
+    assert "the drop folder again" in sidecar["advice"]
 
 
 def test_the_message_of_a_refusal_names_its_status() -> None:
