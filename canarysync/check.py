@@ -14,9 +14,9 @@ from canarysync import durable
 from canarysync.answers import Answer, Refused, Unauthorized, Unreachable, judge_other
 from canarysync.auth import read_secret, tokens_for
 from canarysync.config import Config, Route, SecretKind
-from canarysync.discover import mount_at
 from canarysync.errors import SetupError
 from canarysync.model import Token
+from canarysync.mounts import mount_at
 from canarysync.settle import quiet_period_s
 from canarysync.upload import Http, proxies
 

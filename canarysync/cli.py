@@ -81,10 +81,12 @@ def run_once(config_path: Path | None, json_wanted: bool, wait_s: float) -> None
     from canarysync.service import service
 
     config = _load(config_path)
-    with views.progress(not json_wanted) as observer:
-        with service(config, os.environ, once=True, wait_s=wait_s, observer=observer) as daemon:
-            daemon.stop_on_signals()
-            summary = daemon.run()
+    with (
+        views.progress(not json_wanted) as observer,
+        service(config, os.environ, once=True, wait_s=wait_s, observer=observer) as daemon,
+    ):
+        daemon.stop_on_signals()
+        summary = daemon.run()
     click.echo(views.as_json(views.summary_json(summary)) if json_wanted else views.summary_line(summary))
     _exit_for_signal(summary)
     raise SystemExit(summary.exit_code())

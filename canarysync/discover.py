@@ -14,7 +14,6 @@ from watchdog.observers.inotify import InotifyEmitter
 from watchdog.observers.inotify_c import InotifyConstants, Mask
 
 from canarysync.candidates import Matcher, Skipped
-from canarysync.mounts import Mount, mount_of
 
 _log = logging.getLogger(__name__)
 
@@ -43,12 +42,6 @@ class Scan:
                     yield entry.name
                 elif reason is not Skipped.OURS:
                     self.skipped[str(reason)] += 1
-
-
-def mount_at(folder: Path) -> Mount:
-    """The mount that a folder is on."""
-    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    return mount_of(text, os.path.realpath(folder))
 
 
 class _DropEmitter(InotifyEmitter):

@@ -11,12 +11,13 @@ from itertools import islice
 from canarysync import filing
 from canarysync.candidates import Matcher
 from canarysync.config import Route
-from canarysync.discover import Scan, Watch, mount_at
+from canarysync.discover import Scan, Watch
 from canarysync.durable import Lock
 from canarysync.errors import CanarysyncError, LedgerError, SetupError
 from canarysync.folder import FolderGone, route_id_in, take
 from canarysync.logs import event, where
 from canarysync.model import Observation
+from canarysync.mounts import mount_at
 from canarysync.outcomes import Tools
 from canarysync.pipeline import Pipeline
 from canarysync.settle import Wait, quiet_period_s, settle, unchanged_since

@@ -1,13 +1,17 @@
-"""What kind of file system is a folder on? Pure: reads the text of /proc/self/mountinfo (proc(5))."""
+"""What kind of file system is a folder on? By /proc/self/mountinfo (proc(5))."""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+MOUNTINFO = Path("/proc/self/mountinfo")
 
 _NETWORK_TYPES = frozenset(
     "nfs nfs4 cifs smb3 smbfs 9p afs ceph glusterfs gfs2 ocfs2 lustre beegfs orangefs coda ncpfs "
-    "virtiofs vboxsf vmhgfs prl_fs".split()
+    "virtiofs vboxsf vmhgfs prl_fs gpfs".split()
 )
 # FUSE file systems see only what passes through this mount; a few are known to be local disks.
 _LOCAL_FUSE = frozenset("fuseblk fuse.ntfs-3g fuse.lxcfs fuse.fuse-overlayfs fuse.mergerfs".split())
@@ -28,10 +32,15 @@ class Mount:
         return self.fs_type in _NETWORK_TYPES
 
 
+def mount_at(folder: Path) -> Mount:
+    """The mount that a folder is on."""
+    return mount_of(MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape"), os.path.realpath(folder))
+
+
 def mount_of(mountinfo: str, path: str) -> Mount:
     """The mount of an absolute, resolved ``path``; the last one listed wins, as it hides those below it."""
     found = Mount("/", "unknown")
-    for line in mountinfo.splitlines():
+    for line in mountinfo.split("\n"):  # a path may hold any other line end
         mount = _parse(line)
         if mount is not None and len(mount.point) >= len(found.point) and _holds(mount.point, path):
             found = mount

@@ -16,7 +16,7 @@ _DROP_AGAIN = "drop it into the drop folder again; this sidecar goes when it has
 _ADVICE = {
     Code.TOO_LARGE: f"Raise max_size in the configuration, or make the file smaller, then {_DROP_AGAIN}",
     Code.UNSAFE: f"Put the file itself, not a link to it, in its place: {_DROP_AGAIN}",
-    Code.REFUSED: f"See `response` for what the API says. Is assessmentId right, and of this region? Then {_DROP_AGAIN}",
+    Code.REFUSED: f"`response` is what the API says. Is assessmentId right, and of this region? Then {_DROP_AGAIN}",
     Code.GAVE_UP: f"Nothing is wrong with the file. When the API answers, {_DROP_AGAIN}",
 }
 _MEND = f"Mend the file and {_DROP_AGAIN}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from canarysync.durable import Lock
 from canarysync.errors import SetupError
-from canarysync.mounts import mount_of
+from canarysync.mounts import mount_at
 
 LEDGER_NAME = "ledger.sqlite3"
 _LOCK_NAME = "lock"
@@ -47,8 +47,7 @@ def _check_owner(state: Path) -> None:
 
 def _check_mount(state: Path) -> None:
     """SQLite's WAL needs shared memory, which no network mount has (sqlite.org/wal.html)."""
-    mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    mount = mount_of(mountinfo, os.path.realpath(state))
+    mount = mount_at(state)
     if mount.network:
         raise SetupError(
             "use the state folder",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import difflib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
