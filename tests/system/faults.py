@@ -92,6 +92,10 @@ def another_file_system(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(durable, "_libc", SimpleNamespace(renameat2=crossing))
 
 
+LIMITS = (renameat2, no_renameat2, no_links_either, another_file_system)
+"""The kinds of file system that a move has to work on."""
+
+
 def just_before_moving(patch: pytest.MonkeyPatch, path: Path, happens: Callable[[], object]) -> None:
     """Let something happen right before ``path`` is moved away, the first time."""
     rename_new, pending = durable.rename_new, [happens]

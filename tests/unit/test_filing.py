@@ -282,19 +282,6 @@ def test_a_name_without_room_for_its_sidecar_is_shortened_at_a_whole_character(d
     assert len(os.fsencode(found + SUFFIX)) <= 255
     assert found.endswith(f"{TAG}.yaml")
     found.replace("\udcff", "").encode("utf-8")
-    assert longest(stem).startswith(found[: found.index(TAG) - 1].rstrip("."))
-
-
-@pytest.mark.parametrize("name", ["\udcff.json", "\udcff\udcfe" * 120 + ".json", ".json"])
-def test_no_file_becomes_a_hidden_one(fs: FakeFilesystem, done: Path, name: str) -> None:
-    """People who look into done/ see everything that was filed there."""
-    fs.create_file(done / "visit.json")
-    fs.create_file(os.fsencode(done / name))
-
-    found = free_name(done, name, SUFFIX, TAG)
-
-    assert found != name
-    assert not found.startswith(".")
 
 
 # --- sidecars and leftovers (faked) --------------------------------------------------------------------

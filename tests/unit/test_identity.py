@@ -89,7 +89,7 @@ def respelled(draw: st.DrawFn, text: str) -> str:
     return ("-" if sign else "") + whole + ("." + fraction if fraction else "") + shown
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(st.data(), literals)
 def test_equal_decimal_spellings_have_one_fingerprint(data: st.DataObject, text: str) -> None:
     other = data.draw(respelled(text))
@@ -97,13 +97,13 @@ def test_equal_decimal_spellings_have_one_fingerprint(data: st.DataObject, text:
     assert value(other) == value(text)
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(literals, literals)
 def test_different_decimal_values_have_different_fingerprints(one: str, other: str) -> None:
     assert (value(one).fingerprint == value(other).fingerprint) == (Decimal(one) == Decimal(other))
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(literals, st.integers(0, 25))
 def test_a_digit_more_is_another_score(text: str, zeros: int) -> None:
     longer = re.sub(r"(?=[eE]|$)", ("" if "." in text else ".") + "0" * zeros + "1", text, count=1)
@@ -264,7 +264,7 @@ def through_doubles(value: JsonValue) -> JsonValue:
     return [through_doubles(item) for item in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(
     st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(2100, 1, 1)),
     st.integers(-1439, 1439),
@@ -291,7 +291,7 @@ def test_a_score_is_found_again_whatever_a_json_server_made_of_it(
     assert replace(found, fingerprint="") == replace(identify(ASSESSMENT, sent), fingerprint="")
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(data, data)
 def test_the_fingerprint_differs_whenever_the_data_does(one: JsonValue, other: JsonValue) -> None:
     same = identity(scoreData={"value": one}).fingerprint == identity(scoreData={"value": other}).fingerprint

@@ -73,14 +73,9 @@ NETWORK = (
 LOCAL = "ext2 ext3 ext4 xfs btrfs zfs tmpfs overlay vfat exfat ntfs3 bcachefs f2fs fuseblk fuse.mergerfs unknown"
 
 
-@pytest.mark.parametrize("fs_type", NETWORK.split())
-def test_network_types(fs_type: str) -> None:
-    assert Mount("/srv", fs_type).network
-
-
-@pytest.mark.parametrize("fs_type", LOCAL.split())
-def test_local_types(fs_type: str) -> None:
-    assert not Mount("/srv", fs_type).network
+def test_network_types() -> None:
+    assert [fs_type for fs_type in NETWORK.split() if not Mount("/srv", fs_type).network] == []
+    assert [fs_type for fs_type in LOCAL.split() if Mount("/srv", fs_type).network] == []
 
 
 @given(st.text(st.sampled_from("/ab\\0 -1\n"), max_size=60), st.text(st.sampled_from("/ab"), max_size=10))

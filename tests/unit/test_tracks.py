@@ -333,4 +333,4 @@ class TracksMachine(RuleBasedStateMachine):
 
 
 TestTracks = TracksMachine.TestCase
-TestTracks.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestTracks.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

@@ -139,13 +139,10 @@ def test_a_chain_without_an_end_was_perhaps_sent() -> None:
     assert _no_answer(endless()) == NoAnswer(sent=True, reason="no answer (OSError)")
 
 
-@pytest.mark.parametrize("error", [*NEVER_SENT.values(), *SENT.values()], ids=[*NEVER_SENT, *SENT])
-def test_the_reason_quotes_nothing(error: BaseException) -> None:
+def test_no_reason_quotes_an_error() -> None:
     """Messages of these errors hold urls, and with them the ids of patients' assessments."""
-    reason = _no_answer(error).reason
-    assert HOST not in reason
-    assert "0192530c" not in reason
-    assert reason.isprintable()
+    reasons = {_no_answer(error).reason for error in (*NEVER_SENT.values(), *SENT.values())}
+    assert not [reason for reason in reasons if HOST in reason or "0192530c" in reason or not reason.isprintable()]
 
 
 # --- the proxy ----------------------------------------------------------------------------------------
