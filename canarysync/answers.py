@@ -24,7 +24,7 @@ _NOT_THE_API = frozenset({407})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP response, read to its end (``body`` is bounded). ``reason`` says why when it could not be."""
+    """An HTTP response. ``body`` is bounded; ``complete`` says whether it is all of it."""
 
     status: int
     content_type: str = ""
@@ -61,11 +61,12 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Not taken, and worth another try. ``everyone``: the server asked all requests to pause."""
+    """Not taken, and worth another try. ``everyone``: the server asked all requests to pause. ``forbidden``: 403."""
 
     reason: str
     retry_after_s: float | None = None
     everyone: bool = False
+    forbidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +98,14 @@ class InDoubt:
 Verdict = Uploaded | Refused | Deferred | Unreachable | HoldApi | Unauthorized | InDoubt
 
 
-def judge_put(reply: Reply, now: datetime, attempts: int) -> Verdict:
-    """What the reply to a PUT put-score says. ``attempts`` counts this one; ``now`` is for Retry-After dates."""
+def judge_put(reply: Reply, now: datetime, forbidden: int) -> Verdict:
+    """What the reply to a PUT put-score says. ``forbidden`` earlier attempts got a 403."""
     if isinstance(reply, NoAnswer):
         return InDoubt(reply.reason) if reply.sent else Unreachable(reply.reason)
     if 200 <= reply.status < 300:
         uuid = uuid_in(reply)
         return Uploaded(uuid) if uuid else InDoubt(f"{reply.status} without a valid uuid")
-    return _judge_common(reply, now) or _judge_client_error(reply, attempts)
+    return _judge_common(reply, now) or _judge_client_error(reply, forbidden)
 
 
 def judge_other(reply: Reply, now: datetime) -> Answer | Deferred | Unreachable | HoldApi | Unauthorized | Refused:
@@ -113,17 +114,17 @@ def judge_other(reply: Reply, now: datetime) -> Answer | Deferred | Unreachable 
         return Deferred(reply.reason) if reply.sent else Unreachable(reply.reason)
     if 200 <= reply.status < 300:
         return reply if reply.complete else Deferred("answer cut short")
-    if reply.status >= 500 and reply.status != 501:
-        return Deferred(f"HTTP {reply.status}", retry_after_s(reply.retry_after, now))
     common = None if reply.status == 501 else _judge_common(reply, now)
-    if isinstance(common, (Deferred, HoldApi, Unauthorized)):
-        return common
-    return Refused(reply.status, words_of(reply))
+    if isinstance(common, InDoubt):  # nothing can have come of it: simply ask again
+        return Deferred(common.reason, retry_after_s(reply.retry_after, now))
+    return common or Refused(reply.status, words_of(reply))
 
 
 def _judge_common(reply: Answer, now: datetime) -> Deferred | HoldApi | Unauthorized | InDoubt | None:
     """The rows of the table that do not concern the score itself; None for the rest, the plain 4xx."""
     status, pause_s = reply.status, retry_after_s(reply.retry_after, now)
+    if status < 200:  # no final answer (RFC 9110 §15.2): one may have been on its way
+        return InDoubt(f"HTTP {status}")
     if status < 400 or status in _NOT_THE_API or (status < 500 and _is_html(reply)):
         return HoldApi(f"HTTP {status} that is not the API's (a proxy, a portal, a wrong url?)")
     if status == 401:
@@ -135,9 +136,9 @@ def _judge_common(reply: Answer, now: datetime) -> Deferred | HoldApi | Unauthor
     return InDoubt(f"HTTP {status}") if status >= 500 else None
 
 
-def _judge_client_error(reply: Answer, attempts: int) -> Refused | Deferred:
-    if reply.status == 403 and attempts < FORBIDDEN_MOST_ATTEMPTS:
-        return Deferred("HTTP 403")
+def _judge_client_error(reply: Answer, forbidden: int) -> Refused | Deferred:
+    if reply.status == 403 and forbidden + 1 < FORBIDDEN_MOST_ATTEMPTS:
+        return Deferred("HTTP 403", forbidden=True)
     return Refused(reply.status, words_of(reply))
 
 
@@ -147,10 +148,12 @@ def uuid_in(reply: Answer) -> str | None:
         content = json.loads(reply.body) if reply.complete else None
     except (ValueError, RecursionError):
         return None
-    uuid = content.get("uuid") if isinstance(content, dict) else None
-    if not isinstance(uuid, str) or not _UUID.fullmatch(uuid.lower()):
-        return None
-    return uuid.lower()
+    return as_uuid(content.get("uuid")) if isinstance(content, dict) else None
+
+
+def as_uuid(value: object) -> str | None:
+    """``value`` in lower case if it is a UUID in its textual form (RFC 9562 §4), else None."""
+    return value.lower() if isinstance(value, str) and _UUID.fullmatch(value.lower()) else None
 
 
 def words_of(reply: Answer) -> str:

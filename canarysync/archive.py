@@ -43,7 +43,8 @@ class Archive:
         return self._free_name(self._route.done, name, RECEIPT_SUFFIX)
 
     def failed_name(self, name: str) -> str:
-        """The name that a file will have in failed/."""
+        """The name that a file will have in failed/; a sidecar there whose file has left makes way."""
+        filing.drop_stale_error(self._route.failed, name, ERROR_SUFFIX)
         return self._free_name(self._route.failed, name, ERROR_SUFFIX)
 
     def _free_name(self, folder: Path, name: str, suffix: str) -> str:

@@ -52,23 +52,30 @@ class ExchangedToken:
         self._now = now
         self._lock = threading.Lock()
         self._token: Token | None = None
+        self._exchanges = 0
+        self._result: Token | NoToken = Deferred("no token was asked for yet")
         self._refresh = ""
 
     def current(self) -> Token | NoToken:
-        token = self._token
+        exchanges, token = self._exchanges, self._token
         if token is not None and not self._is_due(token):
             return token
-        with self._lock:  # one thread exchanges, the others wait here and take what it got
-            if self._token is token or self._token is None:
-                return self._exchange()
-            return self._token
+        return self._exchanged_once(exchanges)
 
     def renewed(self, stale: Token) -> Token | NoToken:
+        exchanges, token = self._exchanges, self._token
+        if token is not None and token.secret != stale.secret:
+            return token
+        return self._exchanged_once(exchanges)
+
+    def _exchanged_once(self, exchanges: int) -> Token | NoToken:
+        """One thread exchanges; those that wait for it take what it got, be it a token or trouble."""
         with self._lock:
-            if self._token is not None and self._token.secret != stale.secret:
-                return self._token
-            self._token = None
-            return self._exchange()
+            if self._exchanges == exchanges:
+                self._token = None
+                self._result = self._exchange()
+                self._exchanges += 1
+            return self._result
 
     def _is_due(self, token: Token) -> bool:
         return token.renew_at is not None and self._now() >= token.renew_at
@@ -114,17 +121,17 @@ def _renew_at(jwt: str, now: datetime) -> datetime | None:
     """When to renew an access token: a little before its ``exp`` (RFC 7519 §4.1.4), or at half of a short life.
 
     Where ``iat`` is there too, the token's life counts from now: the server's clock need not agree with ours.
+    None when the token does not tell: then the API's 401 will.
     """
-    parts = jwt.split(".")
-    if len(parts) != 3:
+    try:
+        payload = jwt.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        ends_s, issued = claims["exp"], claims.get("iat")
+        start_s = issued if isinstance(issued, int | float) else now.timestamp()
+        life_s = min(max(float(ends_s - start_s), 0.0), _LONGEST_LIFE_S)
+        return now + timedelta(seconds=max(life_s - RENEW_BEFORE_S, life_s / 2))
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError):
         return None
-    claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    ends, issued = claims.get("exp"), claims.get("iat")
-    if not isinstance(ends, int | float):
-        return None
-    start_s = issued if isinstance(issued, int | float) else now.timestamp()
-    life_s = min(max(ends - start_s, 0.0), _LONGEST_LIFE_S)
-    return now + timedelta(seconds=max(life_s - RENEW_BEFORE_S, life_s / 2))
 
 
 def tokens_for(config: ApiConfig, environment: Mapping[str, str], post: Post, now: Callable[[], datetime]) -> Tokens:

@@ -68,11 +68,11 @@ class Calls:
         """A token, to be had before an intent is written: without one nothing would be sent."""
         return self._tokens.current()
 
-    def put(self, score: Score, token: Token, attempts: int) -> PutVerdict:
-        """PUT a score; a 401 is answered with one renewed token. ``attempts`` counts this one."""
+    def put(self, score: Score, token: Token, forbidden: int) -> PutVerdict:
+        """PUT a score; a 401 is answered with one renewed token. ``forbidden`` earlier attempts got a 403."""
 
         def request(token: Token) -> Verdict:
-            return judge_put(self._api.put(score, token.secret), self._now(), attempts)
+            return judge_put(self._api.put(score, token.secret), self._now(), forbidden)
 
         return self._authorized(request, token)
 

@@ -298,6 +298,9 @@ class Daemon:
         self._learn(step, message.probe)
         before = desk.tracks.last_step(message.key)
         desk.tracks.visited(message.key, step, message.visit.since, time.monotonic())
+        if step.entry is not None and step.outcome is not Outcome.TWIN:
+            for other in self._desks:
+                other.tracks.heard_of(step.entry.id)
         if step.outcome is Outcome.BLOCKED and not self._gate.reason:
             desk.tracks.unblock()  # the gate opened while this visit was under way
         if step.detached is not None:
@@ -306,6 +309,8 @@ class Daemon:
 
     def _learn(self, step: Step, probe: bool) -> None:
         """What the visit says of the API."""
+        if isinstance(step.api, ApiUp) and self._gate.asked and not probe:
+            return  # it was under way when the API asked for a pause
         if isinstance(step.api, ApiUp):
             if self._gate.reason:
                 event(_log, logging.WARNING, "the API answers again")

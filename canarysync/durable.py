@@ -123,10 +123,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Lock:
     """An flock(2) on a file whose second line says who holds it. The first line belongs to the caller."""
 
-    def __init__(self, path: Path, first_line: bytes) -> None:
+    def __init__(self, path: Path, first_line: bytes, *, create: bool = True) -> None:
         """Take the lock on ``path``, or raise HeldError naming the holder. A new file gets ``first_line``."""
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
+        self._fd = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0) | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
         try:
             self._take()
             if not self.first_line():
@@ -175,7 +175,7 @@ class Lock:
             holder = json.loads(lines[1])
             host, since = str(holder["host"])[:64], str(holder["since"])[:32]
             return f"process {int(holder['pid'])} on {host!a} since {since!a}"
-        except (IndexError, ValueError, KeyError, TypeError):
+        except (IndexError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return "another process"
 
     def release(self) -> None:

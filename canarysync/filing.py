@@ -7,14 +7,16 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from canarysync import durable
 from canarysync.model import Kind, Signature
 
 _CHUNK_BYTES = 1 << 20
+_SIDECAR_MOST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ def sync(path: Path) -> None:
 def obstacle(source: Path, folders: tuple[Path, ...]) -> str:
     """Why ``source`` could not be moved into ``folders`` later on; empty when nothing stands in the way."""
     for folder in (source.parent, *folders):
+        if not folder.is_dir():
+            return f"{folder.name}/ is not there"
         if not os.access(folder, os.W_OK | os.X_OK):
             return f"no right to write in {folder.name}/"
     parent, file, user = os.stat(source.parent), os.lstat(source), os.geteuid()
@@ -153,7 +157,7 @@ def free_name(folder: Path, name: str, suffix: str, tag: str) -> str:
     stem, dot, ending = name.rpartition(".")
     end = f".{tag}{dot}{ending}"
     kept = os.fsencode(stem)[: longest - len(os.fsencode(end))].decode("utf-8", "ignore")
-    return f"{kept}{end}"
+    return f"{kept or 'file'}{end}"
 
 
 def _in_use(folder: Path, name: str, suffix: str) -> bool:
@@ -168,13 +172,18 @@ def file_away(move: Move) -> bool:
     """
     target = move.folder / move.target
     ours = _our_sidecar(move)
-    if os.path.lexists(target):
-        if not ours:
-            raise TargetTaken
+    if not os.path.lexists(target):
+        found = _move(move, target, ours)
+    elif _is_the_file(move, target):
+        if not ours:  # a power cut took its name and left the file's
+            _write_sidecar(move, missing=False, ours=False)
         _drop_leftover_source(move)
         found = True
-    else:
+    elif ours:  # a crash came before a stranger was put back
+        _put_back(target, move.source, move.entry_id)
         found = _move(move, target, ours)
+    else:
+        raise TargetTaken
     durable.sync_folder(move.folder)
     if move.source.parent.is_dir():
         durable.sync_folder(move.source.parent)
@@ -186,12 +195,16 @@ def _move(move: Move, target: Path, ours: bool) -> bool:
     here = _is_the_file(move, move.source)
     found = here or move.content is not None
     _write_sidecar(move, missing=not found, ours=ours)
-    if here and _rename(move, target):
-        return True
-    if move.content is not None:
-        durable.write_new(target, move.content, _temporary(move))
-        return True
-    if found:  # it was there a moment ago: say in the sidecar that it is not any more
+    try:
+        if here and _rename(move, target):
+            return True
+        if move.content is not None:
+            durable.write_new(target, move.content, _temporary(move))
+            return True
+    except FileExistsError:  # someone else's file took the name: ours goes elsewhere, and its sidecar with it
+        _sidecar_path(move).unlink()
+        raise TargetTaken from None
+    if here:  # it was there a moment ago: say in the sidecar that it is not any more
         _write_sidecar(move, missing=True, ours=True)
     return False
 
@@ -217,12 +230,18 @@ def _put_back(stranger: Path, source: Path, entry_id: str) -> None:
     try:
         durable.rename_new(stranger, source)
     except FileExistsError:
-        durable.rename_new(stranger, source.with_name(f"{source.stem[:100]}.{entry_id}{source.suffix}"))
+        if os.path.samestat(os.lstat(stranger), os.lstat(source)):  # a crash came between link and unlink
+            os.unlink(stranger)
+        else:
+            durable.rename_new(stranger, source.parent / free_name(source.parent, source.name, "", entry_id))
 
 
 def _copy(move: Move, target: Path) -> bool:
     """The move to another file system: copy, fsync, rename; the source goes only if it is still that file."""
-    if look(move.source)[0] is not Kind.FILE:
+    kind = look(move.source)[0]
+    if kind is Kind.MISSING:
+        return False
+    if kind is not Kind.FILE:
         raise OSError(errno.EXDEV, "only regular files can be moved to another file system", str(move.source))
     try:
         durable.write_new_from(target, lambda fd: _copy_bytes(move, fd), _temporary(move))
@@ -262,15 +281,24 @@ def _drop_leftover_source(move: Move) -> None:
 def _is_the_file(move: Move, path: Path) -> bool:
     """Whether ``path`` holds what the entry describes: the same bytes, or for an unread file the same stat."""
     kind, signature = look(path)
+    if kind is Kind.UNREADABLE:
+        raise _unreadable(path)  # which is not to be taken for another file
     if signature is None or kind is Kind.MISSING:
         return False
     if move.sha256 is None:
-        known = move.signature
-        return (signature.inode, signature.size_bytes) == (known.inode, known.size_bytes)
+        # At its target it may be a copy, on another file system: then only the size is the same.
+        same_inode = signature.inode == move.signature.inode or path.parent == move.folder
+        return same_inode and signature.size_bytes == move.signature.size_bytes
     if kind is not Kind.FILE or signature.size_bytes != move.signature.size_bytes:
         return False
     content = read(path, signature.size_bytes)
+    if isinstance(content, NotRead) and content.kind is Kind.UNREADABLE:
+        raise _unreadable(path)
     return isinstance(content, Content) and content.sha256 == move.sha256
+
+
+def _unreadable(path: Path) -> OSError:
+    return OSError(errno.EIO, "cannot be read now", str(path))
 
 
 def _our_sidecar(move: Move) -> bool:
@@ -278,14 +306,21 @@ def _our_sidecar(move: Move) -> bool:
     path = _sidecar_path(move)
     if not os.path.lexists(path):
         return False
-    content = read(path, 16 << 20)
-    try:
-        found = json.loads(content.data) if isinstance(content, Content) else None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or found.get("entryId") != move.entry_id:
+    if _sidecar_at(path).get("entryId") != move.entry_id:
         raise TargetTaken
     return True
+
+
+def _sidecar_at(path: Path) -> dict[str, Any]:
+    """What a sidecar says; nothing if it is none. Raises OSError where it cannot be read now."""
+    content = read(path, _SIDECAR_MOST_BYTES)
+    if isinstance(content, NotRead) and content.kind is Kind.UNREADABLE:
+        raise _unreadable(path)
+    try:
+        found = json.loads(content.data) if isinstance(content, Content) else None
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {}
 
 
 def _write_sidecar(move: Move, *, missing: bool, ours: bool) -> None:
@@ -310,14 +345,34 @@ def _temporary(move: Move) -> str:
 
 def sweep_temporaries(folder: Path) -> None:
     """Remove what a crash left of our own temporary files. Only for the holder of the route's lock."""
-    with os.scandir(folder) as names:
-        leftovers = [Path(n.path) for n in names if n.name.startswith(".canarysync-") and ".tmp" in n.name]
+    try:
+        with os.scandir(folder) as names:
+            leftovers = [Path(n.path) for n in names if n.name.startswith(".canarysync-") and ".tmp" in n.name]
+    except FileNotFoundError:  # not mounted now: what cannot be filed there will say so
+        return
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
 
 
 def drop_stale_error(failed: Path, name: str, suffix: str) -> None:
-    """Remove ``name``'s error sidecar once the file itself has left failed/."""
+    """Remove ``name``'s error sidecar once the file itself has left failed/, unless it never had a file there."""
     sidecar = failed / f"{name}{suffix}"
-    if os.path.lexists(sidecar) and not os.path.lexists(failed / name):
+    if not os.path.lexists(sidecar) or os.path.lexists(failed / name):
+        return
+    if "fileMissing" not in _sidecar_at(sidecar):
         sidecar.unlink(missing_ok=True)
+
+
+def sweep_stale_errors(failed: Path, suffix: str, unfiled: Collection[str]) -> None:
+    """Remove all error sidecars whose file has left failed/. ``unfiled``: ids of entries that are still on their
+    way there. Only for the holder of the route's lock, while nothing is being filed."""
+    try:
+        names = set(os.listdir(failed))
+    except FileNotFoundError:
+        return
+    for name in names:
+        file = name.removesuffix(suffix)
+        if file == name or file in names:
+            continue
+        if _sidecar_at(failed / name).get("entryId", "") not in {"", *unfiled}:
+            drop_stale_error(failed, file, suffix)

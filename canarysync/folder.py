@@ -34,7 +34,7 @@ def take(route: Route, known_id: str | None, remember: Callable[[str], None]) ->
         raise FolderGone
     first_line = json.dumps({"routeId": known_id or str(uuid.uuid4())}).encode()
     try:
-        lock = Lock(marker, first_line)
+        lock = Lock(marker, first_line, create=known_id is None)
     except (FileNotFoundError, NotADirectoryError):
         raise FolderGone from None
     except OSError as error:
@@ -45,7 +45,7 @@ def take(route: Route, known_id: str | None, remember: Callable[[str], None]) ->
         if known_id is None:
             sync_folder(route.drop)
             remember(found)
-        make_missing(route)
+            make_missing(route)
     except BaseException:
         lock.release()
         raise
@@ -57,7 +57,7 @@ def route_id_in(line: bytes) -> str:
     try:
         found = json.loads(line)
         return str(uuid.UUID(found["routeId"]))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
 
 

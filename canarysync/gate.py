@@ -12,10 +12,14 @@ PROBES = RetryPolicy(first_s=1.0, most_s=60.0)
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Open when ``reason`` is empty. Shut, it lets one probe through once ``until_s`` (monotonic) has come."""
+    """Open when ``reason`` is empty. Shut, it lets one probe through once ``until_s`` (monotonic) has come.
+
+    ``asked``: the API itself asked for the pause, so that only a probe can end it.
+    """
 
     reason: str = ""
     until_s: float = 0.0
+    asked: bool = False
     failures: int = 0
     probing: bool = False
 
@@ -35,7 +39,7 @@ def shut(gate: Gate, reason: str, now_s: float, chance: float, at_least_s: float
     failures = gate.failures + 1
     # Half of the ceiling at least: the probe of a dead API must not spin.
     pause_s = backoff_s(PROBES, failures, 0.5 + chance / 2)
-    return Gate(reason, now_s + max(pause_s, at_least_s), failures, probing=False)
+    return Gate(reason, now_s + max(pause_s, at_least_s), at_least_s > 0, failures, probing=False)
 
 
 def opened() -> Gate:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from canarysync import filing
-from canarysync.candidates import Matcher
+from canarysync.candidates import ERROR_SUFFIX, Matcher
 from canarysync.config import Route
 from canarysync.discover import Scan, Watch
 from canarysync.durable import Lock
 from canarysync.errors import CanarysyncError, LedgerError, SetupError
 from canarysync.folder import FolderGone, route_id_in, take
+from canarysync.ledger import Entry
 from canarysync.logs import event, where
 from canarysync.model import Observation
 from canarysync.mounts import mount_at
@@ -92,6 +93,8 @@ class Lane:
         try:
             for folder in (self.route.done, self.route.failed):
                 filing.sweep_temporaries(folder)
+            unfiled = {entry.id for entry in self._open_entries()}
+            filing.sweep_stale_errors(self.route.failed, ERROR_SUFFIX, unfiled)
             self._arm()
         except OSError as error:
             self.close()
@@ -124,9 +127,11 @@ class Lane:
 
     def open_keys(self) -> list[Key]:
         """What the ledger has not seen filed yet: names to visit, whether a scan finds them or not."""
+        return [Key(e.name, e.id if e.detached else None) for e in self._open_entries()]
+
+    def _open_entries(self) -> Sequence[Entry]:
         assert self._lock is not None
-        entries = self._tools.ledger.open_entries(route_id_in(self._lock.first_line()))
-        return [Key(e.name, e.id if e.detached else None) for e in entries]
+        return self._tools.ledger.open_entries(route_id_in(self._lock.first_line()))
 
     def wants(self, name: str) -> bool:
         """Whether a hinted name is a candidate at all."""
@@ -189,7 +194,7 @@ class Lane:
     def _visit(self, key: Key, since: Observation | None, may_send: bool) -> Visit:
         pipeline = self._pipeline
         if pipeline is None or not self.present():
-            return Visit(Step(Outcome.GONE), since)
+            return Visit(Step(Outcome.DEFERRED, "the drop folder is gone", _LEDGER_WAIT_S), since)
         if key.entry_id is not None:
             return Visit(pipeline.resume(key.entry_id, may_send=may_send), None)
         now_s = time.monotonic()

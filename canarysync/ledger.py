@@ -46,7 +46,8 @@ class Entry:
     """One file in the ledger, with its score (a file has one today; the tables hold more).
 
     ``target`` is the name reserved in done/ or failed/ once the outcome is known. ``detached`` means that
-    the file no longer holds what was sent. ``resent`` means that it was sent again after two looks.
+    the file no longer holds what was sent. ``forbidden`` of its attempts were answered with 403. ``resent``
+    means that it was sent again after two looks.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Entry:
     reason: str = ""
     retry_at: datetime | None = None
     attempts: int = 0
+    forbidden: int = 0
     code: Code | None = None
     status: int | None = None
     assessment_id: str | None = None
@@ -82,7 +84,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Another entry owns this score. ``owner`` says how far it is; ``entry`` is ours if it already existed."""
+    """Another entry owns this score. ``owner`` says how far it is."""
 
     owner: Entry
 
@@ -127,8 +129,8 @@ class Ledger(Protocol):
     def intend_again(self, entry: Entry, at: datetime, *, resent: bool) -> Entry:
         """Step 1 for an entry that was deferred, or in doubt and found absent (``resent``)."""
 
-    def defer(self, entry: Entry, reason: str, retry_at: datetime, at: datetime) -> Entry:
-        """Known not to be at the API; to be tried again at ``retry_at``."""
+    def defer(self, entry: Entry, reason: str, retry_at: datetime, at: datetime, *, forbidden: bool = False) -> Entry:
+        """Known not to be at the API; to be tried again at ``retry_at``. ``forbidden``: the answer was 403."""
 
     def doubt(
         self,

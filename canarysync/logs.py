@@ -55,7 +55,8 @@ def set_up(level: str, format: str, stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     root.propagate = False
-    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+    for library in ("urllib3", "watchdog"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.raiseExceptions = False
 
 

@@ -38,7 +38,7 @@ def mount_at(folder: Path) -> Mount:
 
 
 def mount_of(mountinfo: str, path: str) -> Mount:
-    """The mount of an absolute, resolved ``path``; the last one listed wins, as it hides those below it."""
+    """The mount of an absolute, resolved ``path``; of two at one place, the last listed hides the other."""
     found = Mount("/", "unknown")
     for line in mountinfo.split("\n"):  # a path may hold any other line end
         mount = _parse(line)

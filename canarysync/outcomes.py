@@ -15,7 +15,7 @@ from canarysync.filing import Content
 from canarysync.ledger import DONE, Draft, Entry, Ledger
 from canarysync.model import Code, Proof, Rejection, Score, State
 from canarysync.readback import possible_duplicate
-from canarysync.retry import GiveUp, backoff_s, next_attempt, wait_s
+from canarysync.retry import RETRY_AFTER_MOST_S, GiveUp, backoff_s, next_attempt
 from canarysync.sidecar import outcome_of
 from canarysync.step import ApiDown, ApiUp, Outcome, Step
 
@@ -105,13 +105,15 @@ class Outcomes:
         again = next_attempt(self._route.retry, entry.attempts, entry.created_at, now, self._chance(), pause_s)
         if isinstance(again, GiveUp):
             return self._failed(entry, State.GAVE_UP, Code.GAVE_UP, None, valid, valid.score)
-        entry = self._ledger.defer(entry, verdict.reason, again.at, now)
+        entry = self._ledger.defer(entry, verdict.reason, again.at, now, forbidden=verdict.forbidden)
         return Step(Outcome.DEFERRED, verdict.reason, (again.at - now).total_seconds(), ApiUp(), entry=entry)
 
     def not_taken(self, entry: Entry, verdict: NoToken) -> Step:
         """The trouble is the API's: the file may go again as soon as the API may be asked."""
         now = self._now()
-        return api_trouble(verdict, self._ledger.defer(entry, verdict.reason, now, now))
+        pause_s = verdict.retry_after_s if isinstance(verdict, Deferred) else None
+        at = now + timedelta(seconds=pause_s or 0.0)
+        return api_trouble(verdict, self._ledger.defer(entry, verdict.reason, at, now))
 
     def in_doubt(
         self,
@@ -136,9 +138,9 @@ class Outcomes:
         """The recorded time of the next try has not come yet (after a restart, or in another run-once)."""
         if entry.retry_at is None:
             return None
-        most_s = max(self._route.retry.most_s, self._read_back_wait_s)
-        left_s = wait_s(entry.retry_at, self._now(), most_s)
-        if left_s == 0:
+        most_s = max(self._route.retry.most_s, self._read_back_wait_s, RETRY_AFTER_MOST_S)
+        left_s = (entry.retry_at - self._now()).total_seconds()
+        if left_s <= 0 or left_s > most_s:  # so far ahead only if the clock has been set back since
             return None
         outcome = Outcome.DEFERRED if entry.state is State.DEFERRED else Outcome.IN_DOUBT
         return Step(outcome, entry.reason, left_s, held=entry.reason in HELD, entry=entry)
@@ -165,7 +167,7 @@ class Outcomes:
         assert entry.identity is not None
         listed = self._calls.listing(entry.assessment_id)
         if isinstance(listed, list):
-            owned = self._ledger.owned_uuids([score.uuid for score in listed], entry)
+            owned = self._ledger.owned_uuids([score.uuid for score in listed if score.uuid], entry)
             if not possible_duplicate(entry.identity, listed, owned):
                 return entry
         return self._ledger.mark_possible_duplicate(entry)

@@ -187,7 +187,7 @@ class Pipeline:
 
     def _put(self, entry: Entry, valid: Valid, token: Token) -> Step:
         """The request, and what its answer means for the entry."""
-        verdict = self._calls.put(valid.score, token, entry.attempts)
+        verdict = self._calls.put(valid.score, token, entry.forbidden)
         match verdict:
             case Uploaded(uuid):
                 return self._outcomes.uploaded(entry, uuid, Proof.RESPONSE, valid)
@@ -225,7 +225,7 @@ class Pipeline:
             return self._unanswerable(entry, valid)
         if not isinstance(listed, list):
             return self._no_look(entry, listed)
-        owned = self._ledger.owned_uuids([score.uuid for score in listed], entry)
+        owned = self._ledger.owned_uuids([score.uuid for score in listed if score.uuid], entry)
         now, wait = self._now(), self._read_back_wait_s
         match judge_look(entry.identity, listed, owned, entry.first_look_at, now, wait):
             case Adopt(uuid):

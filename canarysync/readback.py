@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from canarysync.answers import as_uuid
 from canarysync.identity import identify
 from canarysync.model import Document, Identity, JsonValue, Syntax
 from canarysync.parse import parse
@@ -13,9 +14,12 @@ from canarysync.parse import parse
 
 @dataclass(frozen=True, slots=True)
 class RemoteScore:
-    """A score as get-scores lists it, reduced to what is compared. ``uuid`` is in lower case."""
+    """A score as get-scores lists it, reduced to what is compared.
 
-    uuid: str
+    ``uuid`` is in lower case, and None where the API gave none that is one: such a score cannot be adopted.
+    """
+
+    uuid: str | None
     match_key: str
     near_key: str
 
@@ -57,7 +61,7 @@ def judge_look(
     free = [score for score in listed if score.uuid not in owned]
     # The same content under a uuid that nobody here owns: ours, or a twin that is as good as ours.
     for score in free:
-        if score.match_key == identity.match_key:
+        if score.match_key == identity.match_key and score.uuid is not None:
             return Adopt(score.uuid)
     # Same assessment, scoreId, scoreType and second, other data: too alike to send again, too different to adopt.
     if any(score.near_key == identity.near_key for score in free):
@@ -79,7 +83,7 @@ def possible_duplicate(identity: Identity, listed: Sequence[RemoteScore], owned:
 def scores_in(body: bytes, assessment_id: str) -> list[RemoteScore] | None:
     """Read the answer of get-scores (API.md); None when it is not one.
 
-    An element without a uuid or that is no object cannot be ours, and is passed over.
+    An element that is no object is passed over.
     """
     document = parse(body, Syntax.JSON)
     if not isinstance(document, Document) or not isinstance(document.value, dict):
@@ -92,8 +96,7 @@ def scores_in(body: bytes, assessment_id: str) -> list[RemoteScore] | None:
 
 
 def _remote(score: JsonValue, assessment_id: str) -> RemoteScore | None:
-    uuid = score.get("uuid") if isinstance(score, dict) else None
-    if not isinstance(score, dict) or not isinstance(uuid, str):
+    if not isinstance(score, dict):
         return None
     identity = identify(assessment_id, score)
-    return RemoteScore(uuid.lower(), identity.match_key, identity.near_key)
+    return RemoteScore(as_uuid(score.get("uuid")), identity.match_key, identity.near_key)

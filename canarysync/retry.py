@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 RETRY_AFTER_MOST_S = 3600.0
@@ -67,11 +67,10 @@ def retry_after_s(header: str | None, now: datetime) -> float | None:
     text = header.strip()
     if text.isascii() and text.isdigit():
         # 12 digits outlast any cap; int() of a server's endless digits is not worth the risk.
-        return min(float(text[:12]), RETRY_AFTER_MOST_S)
+        return min(float(text.lstrip("0")[:12] or 0), RETRY_AFTER_MOST_S)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+        # An asctime-date names no zone; it is UTC (RFC 9110 §5.6.7).
+        return wait_s(at if at.tzinfo else at.replace(tzinfo=UTC), now, RETRY_AFTER_MOST_S)
+    except (ValueError, OverflowError):
         return None
-    if at.tzinfo is None:
-        return None
-    return wait_s(at, now, RETRY_AFTER_MOST_S)

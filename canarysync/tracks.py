@@ -47,7 +47,7 @@ class Tracks(Generic[K]):
         self._ready: deque[K] = deque()
         self._blocked: deque[K] = deque()
         self._timers: list[tuple[float, int, K]] = []
-        self._twins: dict[str, list[K]] = {}
+        self._twins: dict[str, dict[K, None]] = {}
         self._made = 0
         self.recorded = 0  # of those tracked: files whose state is in the ledger too, so that they crowd nobody out
 
@@ -102,8 +102,6 @@ class Tracks(Generic[K]):
             self._park(key, track, now_s)
             if again and track.place is Place.WAITING:
                 self._make_ready(key, track)
-        if step.entry is not None and step.outcome is not Outcome.TWIN:
-            self._free_twins(step.entry.id)
 
     def _count_recorded(self, step: Step | None, change: int) -> None:
         if step is not None and step.outcome in (Outcome.DEFERRED, Outcome.IN_DOUBT) and step.entry is not None:
@@ -120,9 +118,10 @@ class Tracks(Generic[K]):
         self._made += 1
         heapq.heappush(self._timers, (track.due_s, self._made, key))
         if step.outcome is Outcome.TWIN and step.entry is not None:
-            self._twins.setdefault(step.entry.id, []).append(key)
+            self._twins.setdefault(step.entry.id, {})[key] = None
 
-    def _free_twins(self, entry_id: str) -> None:
+    def heard_of(self, entry_id: str) -> None:
+        """An entry came one step further: those that wait for it, as its twins, look again."""
         for key in self._twins.pop(entry_id, ()):
             track = self._tracks.get(key)
             if track is not None and track.place is Place.WAITING:

@@ -136,18 +136,17 @@ def proxies(config: ApiConfig, environment: Mapping[str, str]) -> dict[str, str]
         return {}
     if config.proxy:
         return {"https": config.proxy}
-    lowered = {key.lower(): value for key, value in environment.items() if key.lower() in ("https_proxy", "no_proxy")}
-    proxy = lowered.get("https_proxy")
-    if not proxy or requests.utils.should_bypass_proxies(config.url, no_proxy=lowered.get("no_proxy", "")):
+    proxy = environment.get("https_proxy") or environment.get("HTTPS_PROXY")
+    spared = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    if not proxy or requests.utils.should_bypass_proxies(config.url, no_proxy=spared):
         return {}
     return {"https": proxy}
 
 
 def _no_answer(error: BaseException) -> NoAnswer:
     root = _root(error)
-    for kind in type(root).__mro__:
-        if kind in _NEVER_SENT:
-            return NoAnswer(sent=False, reason=_NEVER_SENT[kind])
+    if type(root) in _NEVER_SENT:  # exactly these: of a kind that we do not know, anything may be true
+        return NoAnswer(sent=False, reason=_NEVER_SENT[type(root)])
     return NoAnswer(sent=True, reason=f"no answer ({type(root).__name__})")
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Self
 
 from canarysync.errors import UuidOwned
-from canarysync.ledger import Claimed, Counts, Draft, Entry, Taken
+from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Taken
 from canarysync.ledger_sqlite.database import OWNING_SQL, Database
 from canarysync.ledger_sqlite.rows import (
     ENTRY_SQL,
+    IllegalChange,
     decide,
     insert_entry,
     insert_score,
@@ -52,21 +53,24 @@ class SqliteLedger:
         return str(rows[0]["id"]) if rows else None
 
     def register_route(self, name: str, route_id: str) -> None:
-        self._database.write(lambda c: c.execute("INSERT OR REPLACE INTO routes VALUES (?, ?)", (name, route_id)))
+        sql = "INSERT INTO routes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET id = excluded.id"
+        self._database.write(lambda c: c.execute(sql, (name, route_id)))
 
     # --- reading -------------------------------------------------------------------------------------
 
     def open_entries(self, route_id: str) -> Sequence[Entry]:
+        riding = self._database.riding()
         rows = self._database.read(f"{ENTRY_SQL} WHERE e.route_id = ? AND e.filed_at IS NULL ORDER BY e.id", route_id)
-        return [to_entry(row) for row in rows if not self._database.rides(row["id"])]
+        return [to_entry(row) for row in rows if row["id"] not in riding]
 
     def open_entry(self, route_id: str, name: str) -> Entry | None:
+        riding = self._database.riding()
         rows = self._database.read(
             f"{ENTRY_SQL} WHERE e.route_id = ? AND e.name = ? AND e.filed_at IS NULL AND NOT e.detached",
             route_id,
             os.fsencode(name),
         )
-        return to_entry(rows[0]) if rows and not self._database.rides(rows[0]["id"]) else None
+        return to_entry(rows[0]) if rows and rows[0]["id"] not in riding else None
 
     def entry(self, entry_id: str) -> Entry:
         return to_entry(self._database.read(f"{ENTRY_SQL} WHERE e.id = ?", entry_id)[0])
@@ -125,8 +129,9 @@ class SqliteLedger:
             retry_at=None, first_look_at=None, reason="",
         )  # fmt: skip
 
-    def defer(self, entry: Entry, reason: str, retry_at: datetime, at: datetime) -> Entry:
-        return self._change(entry, State.DEFERRED, at, reason=reason, retry_at=text(retry_at))
+    def defer(self, entry: Entry, reason: str, retry_at: datetime, at: datetime, *, forbidden: bool = False) -> Entry:
+        count = entry.forbidden + forbidden
+        return self._change(entry, State.DEFERRED, at, reason=reason, retry_at=text(retry_at), forbidden=count)
 
     def doubt(
         self,
@@ -168,6 +173,8 @@ class SqliteLedger:
     ) -> Entry:
         def change(c: sqlite3.Connection) -> Entry:
             if isinstance(subject, Draft):
+                if state not in LEGAL[None] & FAILED:
+                    raise IllegalChange("make an entry", cause=f"in {state}")
                 entry_id = insert_entry(c, subject, at)
             else:
                 entry_id = subject.id

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from canarysync.errors import CanarysyncError, LedgerError, SetupError
+from canarysync.errors import LedgerError, SetupError
 from canarysync.ledger import OWNING
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ MIGRATIONS: tuple[str, ...] = (
         route_id TEXT NOT NULL,
         name BLOB NOT NULL,
         sha256 TEXT,
-        size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, device INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL, mtime_ns TEXT NOT NULL, inode INTEGER NOT NULL, device INTEGER NOT NULL,
         verdict TEXT NOT NULL DEFAULT 'open' CHECK (verdict IN ('open', 'done', 'failed', 'withdrawn')),
         detached INTEGER NOT NULL DEFAULT 0,
         target BLOB,
@@ -50,6 +50,7 @@ MIGRATIONS: tuple[str, ...] = (
         attempts INTEGER NOT NULL DEFAULT 0,
         reason TEXT NOT NULL DEFAULT '',
         retry_at TEXT, first_look_at TEXT,
+        forbidden INTEGER NOT NULL DEFAULT 0,  -- how many of the attempts were answered with 403
         resent INTEGER NOT NULL DEFAULT 0,
         possible_duplicate INTEGER NOT NULL DEFAULT 0,
         uuid TEXT UNIQUE, proof TEXT,
@@ -74,7 +75,7 @@ class _Job(Generic[T]):
         connection.execute("SAVEPOINT job")
         try:
             self.result = self.change(connection)
-        except (CanarysyncError, sqlite3.Error) as error:
+        except Exception as error:  # any: it belongs to the thread whose change it is, not to the one that commits
             self.error = error
             connection.execute("ROLLBACK TO job")
         connection.execute("RELEASE job")
@@ -103,6 +104,12 @@ class Database:
             migrate(self._writer, path)
             _check_after_unclean_stop(self._writer, path)
             self._reader = _connect(path)
+        except sqlite3.OperationalError as error:
+            self._writer.close()
+            raise trouble("open", path, error) from error
+        except sqlite3.DatabaseError as error:
+            self._writer.close()
+            raise ruined(path) from error
         except BaseException:
             self._writer.close()
             raise
@@ -128,9 +135,9 @@ class Database:
         """Leave a change for the next commit to take along. It is not durable before that."""
         self._riding[key] = change
 
-    def rides(self, key: str) -> bool:
-        """Whether the change left under ``key`` still waits for a commit."""
-        return key in self._riding
+    def riding(self) -> frozenset[str]:
+        """The keys of the changes that wait for a commit. Ask before a query: then none can fall in between."""
+        return frozenset(self._riding)
 
     def flush(self) -> None:
         """Commit what rides, when there may not be a next commit soon."""
@@ -188,12 +195,28 @@ def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.row_factory = sqlite3.Row
         if read_only:
             return connection
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-    except sqlite3.Error as error:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.OperationalError as error:
         raise trouble("open", path, error) from error
+    except sqlite3.DatabaseError as error:
+        raise ruined(path) from error
     return connection
+
+
+def ruined(path: Path) -> SetupError:
+    """The file is no database, or a damaged one."""
+    return SetupError(
+        "open the ledger",
+        str(path),
+        "the database does not pass its integrity check",
+        "stop, keep a copy of the state folder, and restore it from a backup",
+    )
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -221,12 +244,7 @@ def _check_after_unclean_stop(connection: sqlite3.Connection, path: Path) -> Non
         with closing(connection.execute("PRAGMA integrity_check")) as cursor:
             verdict = str(cursor.fetchone()[0])
         if verdict != "ok":
-            raise SetupError(
-                "open the ledger",
-                str(path),
-                "the database does not pass its integrity check",
-                "stop, keep a copy of the state folder, and restore it from a backup",
-            )
+            raise ruined(path)
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('clean', '0')")
 
 

@@ -14,7 +14,7 @@ from canarysync.model import Code, Identity, Proof, Signature, State
 
 ENTRY_SQL = """
     SELECT e.*, s.assessment_id, s.fingerprint, s.match_key, s.near_key, s.state, s.attempts, s.reason,
-           s.retry_at, s.first_look_at, s.resent, s.possible_duplicate, s.proof, s.owner_id,
+           s.retry_at, s.first_look_at, s.forbidden, s.resent, s.possible_duplicate, s.proof, s.owner_id,
            coalesce(s.uuid, o.uuid) AS uuid
     FROM entries e
     LEFT JOIN scores s ON s.entry_id = e.id AND s.position = 0
@@ -89,7 +89,7 @@ def to_entry(row: sqlite3.Row) -> Entry:
         route_id=row["route_id"],
         name=os.fsdecode(row["name"]),
         sha256=row["sha256"],
-        signature=Signature(row["size_bytes"], row["mtime_ns"], _unsigned(row["inode"]), _unsigned(row["device"])),
+        signature=Signature(row["size_bytes"], int(row["mtime_ns"]), _unsigned(row["inode"]), _unsigned(row["device"])),
         state=State(row["state"]) if scored else State.REJECTED,
         created_at=_time(row["created_at"]),
         changed_at=_time(row["changed_at"]),
@@ -105,15 +105,16 @@ def to_entry(row: sqlite3.Row) -> Entry:
         uuid=row["uuid"],
         proof=Proof(row["proof"]) if row["proof"] else None,
         first_look_at=_time(row["first_look_at"]) if row["first_look_at"] else None,
+        forbidden=row["forbidden"] or 0,
         resent=bool(row["resent"]),
         possible_duplicate=bool(row["possible_duplicate"]),
     )
 
 
-def signature_columns(signature: Signature) -> dict[str, int]:
+def signature_columns(signature: Signature) -> dict[str, int | str]:
     # st_ino and st_dev are unsigned 64-bit; SQLite's integers are signed.
     return {
-        "size_bytes": signature.size_bytes, "mtime_ns": signature.mtime_ns,
+        "size_bytes": signature.size_bytes, "mtime_ns": str(signature.mtime_ns),
         "inode": _signed(signature.inode), "device": _signed(signature.device),
     }  # fmt: skip
 

@@ -272,7 +272,11 @@ def test_no_redirect_is_followed_and_no_secret_leaves_for_another_host(
 
 @pytest.mark.parametrize(
     ("headers", "body"),
-    [({}, b""), ({"Content-Type": "text/plain"}, b"no such survey"), ({"Content-Type": "application/problem+json"}, b"{")],
+    [
+        ({}, b""),
+        ({"Content-Type": "text/plain"}, b"no such survey"),
+        ({"Content-Type": "application/problem+json"}, b"{"),
+    ],
     ids=["no body", "plain words", "broken JSON"],
 )
 def test_a_refusal_counts_whatever_its_body_as_long_as_it_is_not_html(
@@ -402,9 +406,7 @@ def in_half_a_minute() -> str:
 
 @pytest.mark.parametrize("as_date", [False, True])
 @pytest.mark.parametrize("status", [408, 425])
-def test_one_files_retry_after_delays_that_file_only(
-    site: Site, sandbox: Sandbox, status: int, as_date: bool
-) -> None:
+def test_one_files_retry_after_delays_that_file_only(site: Site, sandbox: Sandbox, status: int, as_date: bool) -> None:
     pause = in_half_a_minute() if as_date else "30"
     sandbox.faults.add(Fault(Endpoint.PUT, Kind.STATUS, status, pause, times=1))
     site.put("a.json", score(1))

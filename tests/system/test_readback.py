@@ -160,7 +160,9 @@ def test_scores_of_our_own_entries_are_nobody_elses(site: Site, sandbox: Sandbox
     assert not any("possibleDuplicate" in site.receipt(name) for name in names)
 
 
-@pytest.mark.parametrize("faults", [["put:drop_after,times=2"], [TAKEN, LOST]], ids=["both taken", "one taken, one lost"])
+@pytest.mark.parametrize(
+    "faults", [["put:drop_after,times=2"], [TAKEN, LOST]], ids=["both taken", "one taken, one lost"]
+)
 def test_two_scores_apart_by_less_than_a_millisecond_get_two_uuids(
     site: Site, sandbox: Sandbox, faults: list[str]
 ) -> None:
@@ -186,7 +188,9 @@ def test_a_409_to_a_second_sending_may_mean_that_it_is_there(site: Site, sandbox
     site.assert_all_done_once([NAME], stored(sandbox))
 
 
-@pytest.mark.parametrize("look", [None, "scores:status=500,skip=2,times=1"], ids=["at once", "though the look failed first"])
+@pytest.mark.parametrize(
+    "look", [None, "scores:status=500,skip=2,times=1"], ids=["at once", "though the look failed first"]
+)
 def test_a_409_to_a_second_sending_is_believed_after_a_look(site: Site, sandbox: Sandbox, look: str | None) -> None:
     in_doubt(site, sandbox, LOST)
     sandbox.faults.add("put:status=409", *([look] if look else []))
@@ -292,7 +296,9 @@ def test_killed_after_the_server_took_the_score(site: Site, sandbox: Sandbox) ->
 def test_killed_before_the_server_had_the_score(site: Site, sandbox: Sandbox) -> None:
     sandbox.faults.add("put:drop_before,delay=60")
     site.put(NAME, score(1))
-    kill_when(site, lambda: (site.home / "state" / "ledger.sqlite3").exists() and ledger_row(site, "state"), "the intent")
+    kill_when(
+        site, lambda: (site.home / "state" / "ledger.sqlite3").exists() and ledger_row(site, "state"), "the intent"
+    )
     sandbox.faults.clear()
     assert site.once(wait_s=PATIENCE_S).outcomes == {Outcome.UPLOADED: 1}
     site.assert_all_done_once([NAME], stored(sandbox))

@@ -106,7 +106,7 @@ PUT: list[tuple[str, Reply, type[Verdict] | Verdict]] = [
 
 @pytest.mark.parametrize(("row", "reply", "expected"), PUT, ids=[row for row, _, _ in PUT])
 def test_a_put(row: str, reply: Reply, expected: type[Verdict] | Verdict) -> None:
-    verdict = judge_put(reply, NOW, attempts=1)
+    verdict = judge_put(reply, NOW, forbidden=0)
     assert isinstance(verdict, expected) if isinstance(expected, type) else verdict == expected
 
 
@@ -117,11 +117,16 @@ def test_the_table_has_a_row_for_every_verdict(kind: type[Verdict]) -> None:
 
 @pytest.mark.parametrize(
     ("attempts", "expected"),
-    [(1, Deferred("HTTP 403")), (4, Deferred("HTTP 403")), (5, Refused(403, WORDS)), (6, Refused(403, WORDS))],
+    [
+        (1, Deferred("HTTP 403", forbidden=True)),
+        (4, Deferred("HTTP 403", forbidden=True)),
+        (5, Refused(403, WORDS)),
+        (6, Refused(403, WORDS)),
+    ],
 )
 def test_403_is_refused_after_five_attempts(attempts: int, expected: Verdict) -> None:
     assert FORBIDDEN_MOST_ATTEMPTS == 5
-    assert judge_put(answer(403), NOW, attempts) == expected
+    assert judge_put(answer(403), NOW, attempts - 1) == expected
 
 
 def by_class(status: int) -> type[Verdict]:

@@ -90,7 +90,7 @@ PUTS: list[tuple[str, Sequence[Reply], Sequence[str], PutVerdict]] = [
     ("401, then no answer: in doubt", [NOT_LET_IN, RESET], ["old", "new"], InDoubt(RESET.reason)),
     ("401, then refused", [NOT_LET_IN, Answer(422)], ["old", "new"], Refused(422, "")),
     ("401, then no connection", [NOT_LET_IN, DOWN], ["old", "new"], Unreachable(DOWN.reason)),
-    ("401, then 403", [NOT_LET_IN, Answer(403)], ["old", "new"], Deferred("HTTP 403")),
+    ("401, then 403", [NOT_LET_IN, Answer(403)], ["old", "new"], Deferred("HTTP 403", forbidden=True)),
     ("no answer: not sent again", [RESET], ["old"], InDoubt(RESET.reason)),
     ("500: not sent again", [Answer(500)], ["old"], InDoubt("HTTP 500")),
     ("no connection", [DOWN], ["old"], Unreachable(DOWN.reason)),
@@ -102,7 +102,7 @@ PUTS: list[tuple[str, Sequence[Reply], Sequence[str], PutVerdict]] = [
 @pytest.mark.parametrize(("case", "replies", "with_tokens", "expected"), PUTS, ids=[row[0] for row in PUTS])
 def test_a_put(case: str, replies: Sequence[Reply], with_tokens: Sequence[str], expected: PutVerdict) -> None:
     api, tokens = FakeApi(*replies), FakeTokens()
-    assert calls(api, tokens).put(SCORE, OLD, attempts=1) == expected
+    assert calls(api, tokens).put(SCORE, OLD, forbidden=0) == expected
     assert api.asked == [(SCORE, token) for token in with_tokens]
     assert tokens.stale == [OLD] * (len(with_tokens) - 1)
 
@@ -111,7 +111,7 @@ def test_a_put(case: str, replies: Sequence[Reply], with_tokens: Sequence[str], 
 def test_a_put_after_which_no_token_can_be_had_was_not_taken(trouble: NoToken) -> None:
     """No file's fault: whatever the trouble is, it holds for everyone."""
     api = FakeApi(NOT_LET_IN)
-    verdict = calls(api, FakeTokens(renewed=trouble)).put(SCORE, OLD, attempts=1)
+    verdict = calls(api, FakeTokens(renewed=trouble)).put(SCORE, OLD, forbidden=0)
     assert type(verdict) is type(trouble)
     assert len(api.asked) == 1
     if isinstance(trouble, Deferred):
@@ -120,9 +120,9 @@ def test_a_put_after_which_no_token_can_be_had_was_not_taken(trouble: NoToken) -
         assert verdict == trouble
 
 
-@pytest.mark.parametrize(("attempts", "kind"), [(4, Deferred), (5, Refused)])
-def test_the_attempts_reach_the_judge(attempts: int, kind: type) -> None:
-    assert isinstance(calls(FakeApi(Answer(403)), FakeTokens()).put(SCORE, OLD, attempts), kind)
+@pytest.mark.parametrize(("forbidden", "kind"), [(3, Deferred), (4, Refused)])
+def test_the_earlier_403s_reach_the_judge(forbidden: int, kind: type) -> None:
+    assert isinstance(calls(FakeApi(Answer(403)), FakeTokens()).put(SCORE, OLD, forbidden), kind)
 
 
 @pytest.mark.parametrize("token", [OLD, *NO_TOKENS], ids=repr)

@@ -70,11 +70,15 @@ def test_is_a_score(changes: dict[str, object]) -> None:
         ({"assessmentId": ...}, "", "The document needs `assessmentId`."),
         ({"scoreData": ...}, "", "The document needs `scoreData`."),
         ({"assessmentId": "abc123"}, "/assessmentId", "`assessmentId` is not a UUID."),
-        ({"dateRecorded": "2026-01-01"}, "/dateRecorded", "`dateRecorded` is not an RFC 3339 date-time."),
+        (
+            {"dateRecorded": "2026-01-01"},
+            "/dateRecorded",
+            "`dateRecorded` is not an RFC 3339 date-time (date, time and offset).",
+        ),
         (
             {"dateRecorded": "2026-02-30T12:00:00Z"},
             "/dateRecorded",
-            "`dateRecorded` is not an RFC 3339 date-time.",
+            "`dateRecorded` is not an RFC 3339 date-time (date, time and offset).",
         ),
         ({"scoreId": ""}, "/scoreId", "`scoreId` is empty."),
         ({"scoreId": 9}, "/scoreId", "`scoreId` must be a string, but is a number."),
