@@ -10,7 +10,7 @@ demo: $(STAMP)  ## The main job, over the example files, against the simulated A
 	@$(BIN)/canarysync demo
 
 test: $(STAMP)  ## All tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
