@@ -151,13 +151,21 @@ def obstacle(source: Path, folders: tuple[Path, ...]) -> str:
 
 def free_name(folder: Path, name: str, suffix: str, tag: str) -> str:
     """The name for a file in ``folder``: its own, or with ``tag`` (unique) where that is in use or too long."""
-    longest = os.pathconf(folder, "PC_NAME_MAX") - len(suffix)
+    longest = _longest_name(folder) - len(suffix)
     if len(os.fsencode(name)) <= longest and not _in_use(folder, name, suffix):
         return name
     stem, dot, ending = name.rpartition(".")
     end = f".{tag}{dot}{ending}"
     kept = os.fsencode(stem)[: longest - len(os.fsencode(end))].decode("utf-8", "ignore")
     return f"{kept or 'file'}{end}"
+
+
+def _longest_name(folder: Path) -> int:
+    """In bytes. A folder that is not there now must not keep an outcome from being recorded."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except OSError:
+        return 255
 
 
 def _in_use(folder: Path, name: str, suffix: str) -> bool:

@@ -91,20 +91,25 @@ class Lane:
             return False
         self._lock = lock
         try:
-            for folder in (self.route.done, self.route.failed):
-                filing.sweep_temporaries(folder)
-            unfiled = {entry.id for entry in self._open_entries()}
-            filing.sweep_stale_errors(self.route.failed, ERROR_SUFFIX, unfiled)
-            self._arm()
+            self._prepare(lock)
         except OSError as error:
             self.close()
-            why = error.strerror or type(error).__name__
-            raise SetupError(
-                "open the route", str(error.filename or self.route.drop), why, "run: canarysync check"
-            ) from None
+            why, where_to = error.strerror or type(error).__name__, str(error.filename or self.route.drop)
+            raise SetupError("open the route", where_to, why, "run: canarysync check") from None
+        except BaseException:
+            self.close()
+            raise
+        return True
+
+    def _prepare(self, lock: Lock) -> None:
+        """Clear up after a crash, and arm the watch. The folder is ours, and no file is being worked on."""
+        for folder in (self.route.done, self.route.failed):
+            filing.sweep_temporaries(folder)
+        unfiled = {entry.id for entry in self._open_entries()}
+        filing.sweep_stale_errors(self.route.failed, ERROR_SUFFIX, unfiled)
+        self._arm()
         route_id = route_id_in(lock.first_line())
         self._pipeline = Pipeline(self.route, route_id, lock.same_file, self._tools)
-        return True
 
     def _arm(self) -> None:
         """The watch is armed before the first scan, so that nothing falls between the two."""
@@ -152,27 +157,35 @@ class Lane:
     # --- in workers ----------------------------------------------------------------------------------
 
     def scan_on(self) -> Chunk:
-        """The next names of the scan under way, or of a new one. Opens the folder again if it was gone."""
+        """The next names of the scan under way, or of a new one. Opens the folder again if it was gone.
+
+        Nothing that goes wrong in it goes any further; the next scan tries again.
+        """
         try:
-            if self._lock is None and not self.open():
-                return Chunk(gone=True)
-            if not self.present():
-                self.close()
-                return Chunk(gone=True)
-            if self._watch is not None and not self._watch.alive():
-                self._watch.stop()
-                self._arm()
-            if self._scan is None:
-                scan = Scan(self.route.drop, self._matcher)
-                self._scan = (scan, iter(scan))
-            scan, names = self._scan
-            chunk = Chunk(list(islice(names, CHUNK)))
+            return self._scan_on()
         except OSError:
-            self._scan = None
-            return Chunk(gone=True)
+            pass
         except CanarysyncError as error:
             event(_log, logging.ERROR, f"cannot {error.operation}", route=self.route.name, why=error.cause)
+        except Exception as error:
+            event(_log, logging.ERROR, "defect", route=self.route.name, error=where(error))
+        self._scan = None
+        return Chunk(gone=True)
+
+    def _scan_on(self) -> Chunk:
+        if self._lock is None and not self.open():
             return Chunk(gone=True)
+        if not self.present():
+            self.close()
+            return Chunk(gone=True)
+        if self._watch is not None and not self._watch.alive():
+            self._watch.stop()
+            self._arm()
+        if self._scan is None:
+            scan = Scan(self.route.drop, self._matcher)
+            self._scan = (scan, iter(scan))
+        scan, names = self._scan
+        chunk = Chunk(list(islice(names, CHUNK)))
         if len(chunk.names) < CHUNK:
             chunk.finished, self._scan = True, None
             self.skipped = dict(scan.skipped)

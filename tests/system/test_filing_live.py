@@ -158,7 +158,11 @@ def restore(folder: Path) -> None:
 
 def away(folder: Path) -> Callable[[], None]:
     """Takes ``folder`` away, as an unmount does."""
-    return lambda: folder.rename(folder.with_name(f"{folder.name}-away")) and None
+
+    def take() -> None:
+        folder.rename(folder.with_name(f"{folder.name}-away"))
+
+    return take
 
 
 @pytest.mark.parametrize("take", [blocked, away])
@@ -442,7 +446,7 @@ def assert_lines_are_safe(text: str, format: str) -> None:
     assert lines
     for line in lines:
         assert line.startswith("{" if format == "json" else "20"), line
-        assert not format == "json" or json.loads(line)
+        assert format != "json" or json.loads(line)
         assert not [c for c in line if not c.isprintable()], ascii(line)
 
 

@@ -1,4 +1,4 @@
-"""Scores in doubt, and how a look at the API settles them (DESIGN §6, "Read-back"), from the drop folder to the receipt."""
+"""Scores in doubt, and how a look at the API settles them (DESIGN §6, "Read-back"), from the drop to the receipt."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import sqlite3
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,12 @@ def asked(sandbox: Sandbox) -> int:
 def run_until(site: Site, code: Exit) -> Summary:
     """Single runs, as cron makes them, until one ends with ``code``."""
     ended: list[Summary] = []
-    wait_for(lambda: ended.append(site.once()) or ended[-1].exit_code() == code, f"a run that ends with {code}")
+
+    def ends_well() -> bool:
+        ended.append(site.once())
+        return ended[-1].exit_code() == code
+
+    wait_for(ends_well, f"a run that ends with {code}")
     return ended[-1]
 
 
@@ -259,15 +265,14 @@ def test_a_look_that_fails_leaves_the_doubt_as_it_was(
 # --- crashes -----------------------------------------------------------------------------------------
 
 
-def ledger_row(site: Site, column: str) -> object:
-    """One column of the only score in the ledger, looked at from outside."""
-    connection = sqlite3.connect(f"{(site.home / 'state' / 'ledger.sqlite3').as_uri()}?mode=ro", uri=True)
+def state_in_ledger(site: Site) -> object:
+    """The state of the only score in the ledger, looked at from outside; None while there is none."""
+    path = site.home / "state" / "ledger.sqlite3"
     try:
-        rows = connection.execute(f"SELECT {column} FROM scores").fetchall()
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            rows = connection.execute("SELECT state FROM scores").fetchall()
     except sqlite3.OperationalError:  # not made yet
         return None
-    finally:
-        connection.close()
     return rows[0][0] if rows else None
 
 
@@ -296,9 +301,7 @@ def test_killed_after_the_server_took_the_score(site: Site, sandbox: Sandbox) ->
 def test_killed_before_the_server_had_the_score(site: Site, sandbox: Sandbox) -> None:
     sandbox.faults.add("put:drop_before,delay=60")
     site.put(NAME, score(1))
-    kill_when(
-        site, lambda: (site.home / "state" / "ledger.sqlite3").exists() and ledger_row(site, "state"), "the intent"
-    )
+    kill_when(site, lambda: state_in_ledger(site) == "intended", "the intent")
     sandbox.faults.clear()
     assert site.once(wait_s=PATIENCE_S).outcomes == {Outcome.UPLOADED: 1}
     site.assert_all_done_once([NAME], stored(sandbox))
@@ -376,11 +379,9 @@ def test_a_clock_that_jumped_back_strands_nobody(site: Site, sandbox: Sandbox, f
     site.put(NAME, score(1))
     assert site.once().exit_code() == Exit.TRY_AGAIN
     sandbox.faults.clear()
-    connection = sqlite3.connect(site.home / "state" / "ledger.sqlite3")
     late = "2099-01-01T00:00:00.000Z"
-    connection.execute("UPDATE scores SET retry_at = ?, first_look_at = ?", (late, late))
-    connection.execute("UPDATE entries SET created_at = ?, changed_at = ?", (late, late))
-    connection.commit()
-    connection.close()
+    with closing(sqlite3.connect(site.home / "state" / "ledger.sqlite3")) as connection, connection:
+        connection.execute("UPDATE scores SET retry_at = ?, first_look_at = ?", (late, late))
+        connection.execute("UPDATE entries SET created_at = ?, changed_at = ?", (late, late))
     assert site.once(wait_s=2).exit_code() == Exit.OK
     site.assert_all_done_once([NAME], stored(sandbox))
