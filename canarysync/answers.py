@@ -125,10 +125,10 @@ def _judge_common(reply: Answer, now: datetime) -> Deferred | HoldApi | Unauthor
     status, pause_s = reply.status, retry_after_s(reply.retry_after, now)
     if status < 200:  # no final answer (RFC 9110 §15.2): one may have been on its way
         return InDoubt(f"HTTP {status}")
+    if status == 401:  # in HTML too: a gateway may speak for the API here, and a fresh token does no harm
+        return Unauthorized()
     if status < 400 or status in _NOT_THE_API or (status < 500 and _is_html(reply)):
         return HoldApi(f"HTTP {status} that is not the API's (a proxy, a portal, a wrong url?)")
-    if status == 401:
-        return Unauthorized()
     if status in _LATER:
         return Deferred(f"HTTP {status}", pause_s, everyone=status == 429 and pause_s is not None)
     if status == 503 and pause_s is not None:

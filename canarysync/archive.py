@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,7 +45,8 @@ class Archive:
 
     def failed_name(self, name: str) -> str:
         """The name that a file will have in failed/; a sidecar there whose file has left makes way."""
-        filing.drop_stale_error(self._route.failed, name, ERROR_SUFFIX)
+        with suppress(OSError):  # an outcome is recorded, whatever state the folder is in
+            filing.drop_stale_error(self._route.failed, name, ERROR_SUFFIX)
         return self._free_name(self._route.failed, name, ERROR_SUFFIX)
 
     def _free_name(self, folder: Path, name: str, suffix: str) -> str:

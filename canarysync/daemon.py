@@ -320,9 +320,11 @@ class Daemon:
         elif isinstance(step.api, ApiDown):
             if not self._gate.reason:
                 event(_log, logging.WARNING, "the API cannot be used, files wait", why=step.api.reason)
+            now_s = time.monotonic()
             if probe or not self._gate.reason:
-                now_s = time.monotonic()
                 self._gate = gate.shut(self._gate, step.api.reason, now_s, random(), step.api.pause_s)
+            elif step.api.pause_s:
+                self._gate = gate.extend(self._gate, now_s, step.api.pause_s)
         elif probe:
             self._gate = gate.not_used(self._gate)
 
@@ -332,7 +334,8 @@ class Daemon:
         """Whether a single pass is over: everything found has had its try, or waits for another run."""
         if self._visiting or not all(_has_been_through(desk) for desk in self._desks):
             return False
-        return now_s >= self._until_s or not any(len(desk.tracks) for desk in self._desks)
+        tracks = [track for desk in self._desks for _, track in desk.tracks.items()]
+        return now_s >= self._until_s or all(track.step is not None and track.step.held for track in tracks)
 
     def _drain(self) -> None:
         """Finish the attempts in hand; start no others."""

@@ -42,6 +42,11 @@ def shut(gate: Gate, reason: str, now_s: float, chance: float, at_least_s: float
     return Gate(reason, now_s + max(pause_s, at_least_s), at_least_s > 0, failures, probing=False)
 
 
+def extend(gate: Gate, now_s: float, at_least_s: float) -> Gate:
+    """A request that was under way when the gate shut brought another pause that the API asks for."""
+    return replace(gate, until_s=max(gate.until_s, now_s + at_least_s), asked=True)
+
+
 def opened() -> Gate:
     """The API answered."""
     return Gate()
