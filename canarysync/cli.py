@@ -7,12 +7,12 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from canarysync import __version__
-from canarysync.errors import CanarysyncError, Exit
+from canarysync.errors import CanarysyncError, Exit, from_os
 
 if TYPE_CHECKING:
     from canarysync.config import Config
@@ -240,17 +240,23 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except CanarysyncError as error:
-        from canarysync.views import error_lines
-
-        for line in error_lines(error):
-            click.echo(line, err=True)
-        sys.exit(error.exit_code)
+        _tell(error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.OK)
+    except OSError as error:
+        _tell(from_os("go on", "", error))
     except Exception as error:
         click.echo(f"canarysync: unexpected, a defect: {where(error)}", err=True)
         sys.exit(Exit.DEFECT)
+
+
+def _tell(error: CanarysyncError) -> NoReturn:
+    from canarysync.views import error_lines
+
+    for line in error_lines(error):
+        click.echo(line, err=True)
+    sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,12 @@ class SetupError(CanarysyncError):
     exit_code = Exit.CONFIG
 
 
+class IoTrouble(CanarysyncError):
+    """The system could not do something that it may well do at the next try (a full disk, an I/O error)."""
+
+    exit_code = Exit.TRY_AGAIN
+
+
 class HeldError(CanarysyncError):
     """Another canarysync holds this route (or this ledger) now."""
 
@@ -59,6 +65,14 @@ class LedgerError(CanarysyncError):
     """The ledger could not record something, so nothing that depends on it may be done."""
 
     exit_code = Exit.TRY_AGAIN
+
+
+def from_os(operation: str, path: str, error: OSError) -> CanarysyncError:
+    """An OSError at the start of something, told as ours: rights and missing folders are for a person to mend."""
+    cause, where = error.strerror or type(error).__name__, str(error.filename or path)
+    if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError):
+        return SetupError(operation, where, cause, "canarysync check tells more")
+    return IoTrouble(operation, where, cause, "try again; canarysync check tells more")
 
 
 class UuidOwned(CanarysyncError):

@@ -13,7 +13,7 @@ from canarysync.candidates import ERROR_SUFFIX, Matcher
 from canarysync.config import Route
 from canarysync.discover import Scan, Watch
 from canarysync.durable import Lock
-from canarysync.errors import CanarysyncError, LedgerError, SetupError
+from canarysync.errors import CanarysyncError, LedgerError, from_os
 from canarysync.folder import FolderGone, route_id_in, take
 from canarysync.ledger import Entry
 from canarysync.logs import event, where
@@ -83,7 +83,13 @@ class Lane:
     # --- the folder ----------------------------------------------------------------------------------
 
     def open(self) -> bool:
-        """Take the folder, arm the watch; False while the folder is gone. Raises what ``folder.take`` does."""
+        """Take the folder, arm the watch; False while the folder is gone. Raises CanarysyncError."""
+        try:
+            return self._open()
+        except OSError as error:
+            raise from_os("open the route", str(self.route.drop), error) from None
+
+    def _open(self) -> bool:
         ledger, name = self._tools.ledger, self.route.name
         try:
             lock = take(self.route, ledger.route_id(name), lambda found: ledger.register_route(name, found))
@@ -92,10 +98,6 @@ class Lane:
         self._lock = lock
         try:
             self._prepare(lock)
-        except OSError as error:
-            self.close()
-            why, where_to = error.strerror or type(error).__name__, str(error.filename or self.route.drop)
-            raise SetupError("open the route", where_to, why, "run: canarysync check") from None
         except BaseException:
             self.close()
             raise
