@@ -135,7 +135,9 @@ def try_point(point: Point, home: Path, sandbox: Sandbox) -> tuple[bool, list[st
     code = run_under_strace(site, "-o", "/dev/null", "-e", f"trace={point.call}", "-e", inject)
     struck = code == -signal.SIGKILL or point.error is not None
     again = site.cli("run-once", "--wait", "30s", "-c", str(site.config_path))
-    wrong = [] if again.returncode in (0, 1) else [f"the run after it exits with {again.returncode}: {again.stderr[-600:]}"]
+    wrong = (
+        [] if again.returncode in (0, 1) else [f"the run after it exits with {again.returncode}: {again.stderr[-600:]}"]
+    )
     if "Traceback" in site.log() or "defect" in site.log() + again.stderr:
         wrong.append("a defect in the log")
     return struck, wrong + what_is_wrong(site, [s for s in sandbox.scores if s.assessment_id == assessment])

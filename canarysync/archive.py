@@ -13,9 +13,10 @@ from canarysync import filing, sidecar
 from canarysync.answers import Refused
 from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX
 from canarysync.config import Route
-from canarysync.filing import Content, Move, TargetTaken
+from canarysync.filing import Move, TargetTaken
 from canarysync.ledger import DONE, Entry, Ledger
 from canarysync.model import Problem, Rejection, Score
+from canarysync.reading import Content
 
 Details = Score | Rejection | Refused | None
 """What is known of the file beyond its entry; None after a crash, when the file is gone."""

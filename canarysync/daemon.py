@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from canarysync.outcomes import Tools
 from canarysync.report import Event, Reporter, Summary
 from canarysync.step import ApiDown, ApiUp, Outcome, Step
 from canarysync.tracks import Place, Track, Tracks
+from canarysync.workers import Workers
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +92,8 @@ class Daemon:
         """``once``: end when every file that is there has had its try; ``wait_s``: go on for up to so long while
         some wait. ``observer`` is called in the loop for every visit that ended."""
         self._inbox: SimpleQueue[_Message] = SimpleQueue()
-        self._jobs: SimpleQueue[Callable[[], _Message] | None] = SimpleQueue()
+        # One more for each route: a scan must not have to wait for slow requests.
+        self._workers: Workers[_Message] = Workers(concurrency + len(routes), self._inbox.put)
         self._desks = [
             _Desk(Lane(route, tools, self._hinter(number), watching=not once)) for number, route in enumerate(routes)
         ]
@@ -105,7 +106,6 @@ class Daemon:
         self._gate = gate.opened()
         self._visiting = 0
         self._turn = 0
-        self._workers: list[threading.Thread] = []
         self._stopped_by: int | None = None
 
     # --- life ----------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ class Daemon:
         try:
             for desk in self._desks:
                 self._open(desk)
-            self._start_workers()
+            self._workers.start()
             self._loop()
         finally:
             self._drain()
@@ -143,17 +143,6 @@ class Daemon:
             return
         for key in desk.lane.open_keys():
             desk.tracks.found(key)
-
-    def _start_workers(self) -> None:
-        # One more for each route: a scan must not have to wait for slow requests.
-        for number in range(self._concurrency + len(self._desks)):
-            worker = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
-            worker.start()
-            self._workers.append(worker)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            self._inbox.put(job())
 
     def _hinter(self, number: int) -> Callable[[str], None]:
         def hint(name: str) -> None:
@@ -232,7 +221,7 @@ class Daemon:
                 self._start_scan(number, desk.lane)
 
     def _start_scan(self, number: int, lane: Lane) -> None:
-        self._jobs.put(lambda: _Scanned(number, lane.scan_on()))
+        self._workers.do(lambda: _Scanned(number, lane.scan_on()))
 
     def _scanned(self, desk: _Desk, chunk: Chunk) -> None:
         desk.scanning = False
@@ -290,7 +279,7 @@ class Daemon:
         lane = self._desks[number].lane
         since: Observation | None = track.since
         self._visiting += 1
-        self._jobs.put(lambda: _Visited(number, key, lane.visit(key, since, may_send), probe))
+        self._workers.do(lambda: _Visited(number, key, lane.visit(key, since, may_send), probe))
 
     def _visited(self, message: _Visited) -> None:
         self._visiting -= 1
@@ -341,10 +330,7 @@ class Daemon:
         """Finish the attempts in hand; start no others."""
         if self._visiting:
             event(_log, logging.INFO, "draining", attempts_in_hand=self._visiting)
-        for _ in self._workers:
-            self._jobs.put(None)
-        for worker in self._workers:
-            worker.join()
+        self._workers.finish()
         while not self._inbox.empty():
             message = self._inbox.get_nowait()
             if isinstance(message, _Visited):

@@ -1,4 +1,4 @@
-"""Reading a file once, and filing it away: the move, the sidecar, the fsyncs. Every step may be repeated."""
+"""Filing a file away: the sidecar, the move, the fsyncs. Every step may be repeated."""
 
 from __future__ import annotations
 
@@ -14,27 +14,9 @@ from typing import Any
 
 from canarysync import durable
 from canarysync.model import Kind, Signature
+from canarysync.reading import CHUNK_BYTES, Content, NotRead, look, open_safely, read
 
-_CHUNK_BYTES = 1 << 20
 _SIDECAR_MOST_BYTES = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A regular file that did not change while it was read."""
-
-    data: bytes = field(repr=False)
-    sha256: str
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
-class NotRead:
-    """A file that was not read. ``kind`` FILE means that it is too large, or changed under our eyes (``changing``)."""
-
-    kind: Kind
-    signature: Signature | None = None
-    changing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,82 +40,6 @@ class Move:
 
 class TargetTaken(Exception):
     """The reserved name is in use by something that is not ours: another name is needed."""
-
-
-def look(path: Path, *, by_open: bool = False) -> tuple[Kind, Signature | None]:
-    """What stands at ``path``. ``by_open`` asks through an open file, since network mounts cache what lstat says."""
-    try:
-        seen = os.lstat(path)
-        if not stat.S_ISREG(seen.st_mode):
-            return (Kind.MISSING if stat.S_ISDIR(seen.st_mode) else Kind.UNSAFE), _signature(seen)
-        if by_open:
-            fd = _open(path)
-            try:
-                seen = os.fstat(fd)
-            finally:
-                os.close(fd)
-    except OSError as error:
-        return _kind_of(error), None
-    return Kind.FILE, _signature(seen)
-
-
-def read(path: Path, most_bytes: int) -> Content | NotRead:
-    """Read a regular file of at most ``most_bytes`` without following links or waiting on a FIFO."""
-    kind, signature = look(path)
-    if kind is not Kind.FILE:
-        return NotRead(kind, signature)
-    try:
-        fd = _open(path)
-        try:
-            return _read_open(fd, most_bytes)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        return NotRead(_kind_of(error))
-
-
-def _read_open(fd: int, most_bytes: int) -> Content | NotRead:
-    before = os.fstat(fd)
-    if not stat.S_ISREG(before.st_mode):
-        return NotRead(Kind.UNSAFE, _signature(before))
-    if before.st_size > most_bytes:
-        return NotRead(Kind.FILE, _signature(before))
-    parts = []
-    while part := os.read(fd, _CHUNK_BYTES):
-        parts.append(part)
-        if sum(map(len, parts)) > most_bytes:
-            break
-    data = b"".join(parts)
-    after = _signature(os.fstat(fd))
-    if after != _signature(before) or len(data) != after.size_bytes:
-        return NotRead(Kind.FILE, after, changing=True)
-    return Content(data, hashlib.sha256(data).hexdigest(), after)
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-
-
-def _kind_of(error: OSError) -> Kind:
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return Kind.MISSING
-    return Kind.UNSAFE if error.errno == errno.ELOOP else Kind.UNREADABLE
-
-
-def _signature(seen: os.stat_result) -> Signature:
-    return Signature(seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_dev)
-
-
-def sync(path: Path) -> None:
-    """fsync the file itself: what is sent has to be what a power cut leaves."""
-    fd = _open(path)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.EROFS):
-            raise
-    finally:
-        os.close(fd)
 
 
 def obstacle(source: Path, folders: tuple[Path, ...]) -> str:
@@ -266,9 +172,9 @@ class _Stranger(Exception):
 
 def _copy_bytes(move: Move, fd: int) -> None:
     digest = hashlib.sha256()
-    source = _open(move.source)
+    source = open_safely(move.source)
     try:
-        while part := os.read(source, _CHUNK_BYTES):
+        while part := os.read(source, CHUNK_BYTES):
             digest.update(part)
             durable.write_all(fd, part)
         seen = os.fstat(source)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from canarysync import filing
+from canarysync import filing, reading
 from canarysync.candidates import ERROR_SUFFIX, Matcher
 from canarysync.config import Route
 from canarysync.discover import Scan, Watch
@@ -213,7 +213,7 @@ class Lane:
         if key.entry_id is not None:
             return Visit(pipeline.resume(key.entry_id, may_send=may_send), None)
         now_s = time.monotonic()
-        kind, signature = filing.look(self.route.drop / key.name, by_open=self._network)
+        kind, signature = reading.look(self.route.drop / key.name, by_open=self._network)
         since = unchanged_since(since, Observation(key.name, kind, now_s, signature))
         state = settle(since, now_s, self.quiet_s)
         waiting = isinstance(state, Wait)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from canarysync import filing
+from canarysync import reading
 from canarysync.candidates import syntax_of
-from canarysync.filing import NotRead
 from canarysync.model import Code, Kind, Rejection
 from canarysync.parse import parse
+from canarysync.reading import NotRead
 from canarysync.sidecar import message_for
 from canarysync.validate import validate
 
@@ -17,7 +17,7 @@ _MOST_BYTES = 16 << 20  # the most that a route's max_size may say
 
 def verdict(path: Path) -> Rejection | None:
     """What is wrong with a file; None when nothing is."""
-    found = filing.read(path, _MOST_BYTES)
+    found = reading.read(path, _MOST_BYTES)
     if isinstance(found, NotRead):
         if found.kind is Kind.MISSING:
             return Rejection(Code.UNREADABLE, "There is no such file.")

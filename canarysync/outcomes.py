@@ -11,10 +11,10 @@ from canarysync.archive import Archive, Details, Unfiled
 from canarysync.calls import Calls, NoToken
 from canarysync.config import Route
 from canarysync.errors import UuidOwned
-from canarysync.filing import Content
 from canarysync.ledger import DONE, Draft, Entry, Ledger
 from canarysync.model import Code, Proof, Rejection, Score, State
 from canarysync.readback import possible_duplicate
+from canarysync.reading import Content
 from canarysync.retry import RETRY_AFTER_MOST_S, GiveUp, backoff_s, next_attempt
 from canarysync.sidecar import outcome_of
 from canarysync.step import ApiDown, ApiUp, Outcome, Step

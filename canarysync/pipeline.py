@@ -14,18 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from canarysync import filing
+from canarysync import filing, reading
 from canarysync.answers import Deferred, HoldApi, InDoubt, Refused, Unreachable, Uploaded
 from canarysync.calls import NoToken, Unanswerable
 from canarysync.candidates import syntax_of
 from canarysync.config import InDoubt as WhenInDoubt
 from canarysync.config import Route
-from canarysync.filing import Content, NotRead
 from canarysync.ledger import DECIDED, Draft, Entry, Taken
 from canarysync.model import Code, Kind, Proof, Rejection, Score, Signature, State, Syntax, Token
 from canarysync.outcomes import HELD_NEAR, HELD_UNANSWERABLE, Outcomes, Tools, Valid, api_trouble
 from canarysync.parse import parse
 from canarysync.readback import Absent, Adopt, LookAgain, Near, judge_look
+from canarysync.reading import Content, NotRead
 from canarysync.sidecar import message_for
 from canarysync.step import ApiUp, Outcome, Step
 from canarysync.validate import validate
@@ -69,7 +69,7 @@ class Pipeline:
             return self._finish(entry)
         if not settled and syntax_of(name) is Syntax.YAML:
             return Step(Outcome.UNSETTLED)
-        found = filing.read(self._route.drop / name, self._route.max_size_bytes)
+        found = reading.read(self._route.drop / name, self._route.max_size_bytes)
         if isinstance(found, NotRead) and _undecided(found):
             return self._not_read(entry, found)
         verdict = self._judge(name, found)
@@ -94,7 +94,7 @@ class Pipeline:
         """The outcome is known since an earlier pass; only the move is left."""
         found: Content | NotRead = NotRead(Kind.MISSING)
         if not entry.detached:
-            found = filing.read(self._route.drop / entry.name, self._route.max_size_bytes)
+            found = reading.read(self._route.drop / entry.name, self._route.max_size_bytes)
         if not self._present():
             return _FOLDER_GONE
         if not isinstance(found, Content) or found.sha256 != entry.sha256:
@@ -177,7 +177,7 @@ class Pipeline:
         token = self._calls.token()
         if not isinstance(token, Token):
             return api_trouble(token, entry)
-        filing.sync(self._route.drop / name)
+        reading.sync(self._route.drop / name)
         if entry is not None:
             return self._put(self._ledger.intend_again(entry, self._now(), resent=resent), valid, token)
         claim = self._ledger.intend(self._draft(name, valid.content, valid.score), self._now())

@@ -5,9 +5,13 @@ from __future__ import annotations
 import ipaddress
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from canarysync.sandbox import Sandbox
+from tests.support import Site, make_site
 
 _FORBIDDEN_FOLDER = "/var/lib/canarysync"
 _violations: list[str] = []
@@ -48,3 +52,16 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the developer's shell says of proxies and configs is no part of a test."""
     for name in ("CANARYSYNC_CONFIG", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "CREDENTIALS_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """The simulated API, in this process."""
+    with Sandbox() as server:
+        yield server
+
+
+@pytest.fixture
+def site(tmp_path: Path, sandbox: Sandbox) -> Site:
+    """Folders and a config for it."""
+    return make_site(tmp_path, sandbox.url)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from canarysync.candidates import RECEIPT_SUFFIX
-from canarysync.filing import Move, file_away, look
+from canarysync.filing import Move, file_away
+from canarysync.reading import look
 
 ENTRY = "019b796d-d600-745f-8fa6-9900b268e9c0"
 DATA = b'{"what": "was sent"}\n'

@@ -13,9 +13,9 @@ from canarysync import filing, offline
 from canarysync.candidates import Matcher, syntax_of
 from canarysync.config import Config, SecretKind, SecretRef, load
 from canarysync.encode import encode
-from canarysync.filing import NotRead
 from canarysync.model import Document, Kind, Rejection, Score
 from canarysync.parse import parse
+from canarysync.reading import NotRead
 from canarysync.settle import NETWORK_QUIET_S
 from canarysync.validate import validate
 

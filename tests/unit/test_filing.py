@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
-from canarysync import filing
-from canarysync.filing import Content, NotRead, drop_stale_error, free_name, look, obstacle, read, sweep_temporaries
+from canarysync import reading
+from canarysync.filing import drop_stale_error, free_name, obstacle, sweep_temporaries
 from canarysync.model import Kind, Signature
+from canarysync.reading import Content, NotRead, look, read
 
 DATA = b'{"a": 1}'
 TAG = "20260101T120000-abc123"
@@ -171,7 +172,7 @@ def test_reading_leaves_no_descriptor_open(file: Path) -> None:
     for most in (0, 4, 100):
         read(file, most)
         look(file, by_open=True)
-        filing.sync(file)
+        reading.sync(file)
 
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -180,14 +181,14 @@ def test_reading_leaves_no_descriptor_open(file: Path) -> None:
 def test_a_file_that_cannot_be_synced_is_taken_as_it_is(file: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     monkeypatch.setattr(os, "fsync", refuse(code))
 
-    filing.sync(file)
+    reading.sync(file)
 
 
 def test_a_file_that_cannot_be_written_to_disk_is_not_sent(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", refuse(errno.EIO))
 
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        filing.sync(file)
+        reading.sync(file)
 
 
 # --- can it be moved? ----------------------------------------------------------------------------------
