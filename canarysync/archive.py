@@ -46,8 +46,7 @@ class Archive:
 
     def failed_name(self, name: str) -> str:
         """The name that a file will have in failed/; a sidecar there whose file has left makes way."""
-        with suppress(OSError):  # an outcome is recorded, whatever state the folder is in
-            filing.drop_stale_error(self._route.failed, name, ERROR_SUFFIX)
+        self._drop_stale_error(name)
         return self._free_name(self._route.failed, name, ERROR_SUFFIX)
 
     def _free_name(self, folder: Path, name: str, suffix: str) -> str:
@@ -67,12 +66,17 @@ class Archive:
                     entry = self._ledger.retarget(entry, free(entry.name))
             else:
                 return Unfiled("no free name for it")
-            if done:
-                filing.drop_stale_error(self._route.failed, entry.name, ERROR_SUFFIX)
         except OSError as error:
             return Unfiled(f"cannot be filed: {os.strerror(error.errno or 0)}")
         self._ledger.filed(entry, self._now())
+        if done and not entry.detached:
+            self._drop_stale_error(entry.name)
         return entry
+
+    def _drop_stale_error(self, name: str) -> None:
+        """An error sidecar of that name, whose file has left failed/, has had its day."""
+        with suppress(OSError):  # whatever state the folder is in, the outcome stands
+            filing.drop_stale_error(self._route.failed, name, ERROR_SUFFIX)
 
     def _move(self, entry: Entry, content: Content | None, details: Details) -> Move:
         done = entry.state in DONE

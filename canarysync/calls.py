@@ -84,7 +84,7 @@ class Calls:
 
         token = self.token()
         if not isinstance(token, Token):
-            return token
+            return _trouble_of_all(token)
         verdict: Answer | Refused | NoToken = self._authorized(request, token)
         if isinstance(verdict, Refused):
             return Unanswerable()
@@ -98,7 +98,12 @@ class Calls:
         if not isinstance(verdict, Unauthorized):
             return verdict
         fresh = self._tokens.renewed(token)
-        if not isinstance(fresh, Token):  # which is no fault of the request that was to be made
-            return replace(fresh, everyone=True) if isinstance(fresh, Deferred) else fresh
+        if not isinstance(fresh, Token):
+            return _trouble_of_all(fresh)
         verdict = request(fresh)
         return HoldApi("HTTP 401: a fresh token is not accepted") if isinstance(verdict, Unauthorized) else verdict
+
+
+def _trouble_of_all(no_token: NoToken) -> NoToken:
+    """That there is no token is no fault of the request that was to be made: it concerns every other one too."""
+    return replace(no_token, everyone=True) if isinstance(no_token, Deferred) else no_token

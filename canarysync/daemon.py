@@ -72,6 +72,7 @@ class _Desk:
     scan_wanted: bool = True
     scans_finished: int = 0
     gone: bool = False
+    trouble: str = ""
     hints: int = 0
     next_scan_s: float = 0.0
 
@@ -139,10 +140,7 @@ class Daemon:
 
     def _open(self, desk: _Desk) -> None:
         if not desk.lane.open():
-            self._lost(desk)
-            return
-        for key in desk.lane.open_keys():
-            desk.tracks.found(key)
+            self._lost(desk, "")
 
     def _hinter(self, number: int) -> Callable[[str], None]:
         def hint(name: str) -> None:
@@ -226,14 +224,12 @@ class Daemon:
     def _scanned(self, desk: _Desk, chunk: Chunk) -> None:
         desk.scanning = False
         if chunk.gone:
-            self._lost(desk)
+            self._lost(desk, chunk.trouble)
         elif desk.gone:
-            desk.gone = False
+            desk.gone, desk.trouble = False, ""
             event(_log, logging.WARNING, "folder is back", route=desk.lane.route.name)
-            for key in desk.lane.open_keys():
-                desk.tracks.found(key)
-        for name in chunk.names:
-            desk.tracks.found(Key(name))
+        for key in (*chunk.keys, *map(Key, chunk.names)):
+            desk.tracks.found(key)
         if chunk.finished or chunk.gone:
             desk.scans_finished += 1
             pause_s = min(desk.lane.rescan_s, GONE_RESCAN_S) if chunk.gone else desk.lane.rescan_s
@@ -241,20 +237,23 @@ class Daemon:
         else:
             desk.scan_wanted = True
 
-    def _lost(self, desk: _Desk) -> None:
-        if not desk.gone:
-            desk.gone = True
-            route = desk.lane.route
-            event(
-                _log, logging.ERROR, "folder is gone (unmounted?), waiting for it", route=route.name, folder=route.drop
-            )
+    def _lost(self, desk: _Desk, trouble: str) -> None:
+        if desk.gone and desk.trouble == trouble:
+            return
+        desk.gone, desk.trouble = True, trouble
+        route = desk.lane.route
+        message = trouble or "folder is gone (unmounted?)"
+        event(_log, logging.ERROR, message, route=route.name, folder=route.drop)
 
     # --- visits --------------------------------------------------------------------------------------
 
     def _start_visits(self, now_s: float) -> None:
         """Fill the workers, the routes in turn; behind a shut gate one probe, and what needs no API."""
         for desk in self._desks:
-            desk.tracks.ripen(now_s)
+            if self._once and now_s >= self._until_s:  # a second try is for the next run
+                desk.tracks.ripen(now_s, _waits_out_its_quiet_period)
+            else:
+                desk.tracks.ripen(now_s)
         if self._gate.reason and gate.may_send(self._gate, now_s):
             self._probe()
         idle_turns = 0

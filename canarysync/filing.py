@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -288,5 +289,6 @@ def sweep_stale_errors(failed: Path, suffix: str, unfiled: Collection[str]) -> N
         file = name.removesuffix(suffix)
         if file == name or file in names:
             continue
-        if _sidecar_at(failed / name).get("entryId", "") not in {"", *unfiled}:
-            drop_stale_error(failed, file, suffix)
+        with suppress(OSError):  # a sidecar that cannot be read or removed now is no reason not to start
+            if _sidecar_at(failed / name).get("entryId", "") not in {"", *unfiled}:
+                drop_stale_error(failed, file, suffix)

@@ -55,11 +55,17 @@ class Visit:
 
 @dataclass(slots=True)
 class Chunk:
-    """A part of a scan. ``gone``: the folder is not there (any more), which is not the same as empty."""
+    """A part of a scan: names in the folder, and ``keys`` of what the ledger holds open.
+
+    ``gone``: the folder is not there (any more), which is not the same as empty. ``trouble``: it is not to be had
+    for another reason.
+    """
 
     names: list[str] = field(default_factory=list)
+    keys: list[Key] = field(default_factory=list)
     finished: bool = False
     gone: bool = False
+    trouble: str = ""
 
 
 class Lane:
@@ -132,8 +138,8 @@ class Lane:
             file_system=mount.fs_type, settle_s=self.quiet_s, rescan_s=self.rescan_s,
         )  # fmt: skip
 
-    def open_keys(self) -> list[Key]:
-        """What the ledger has not seen filed yet: names to visit, whether a scan finds them or not."""
+    def _open_keys(self) -> list[Key]:
+        """What the ledger has not seen filed yet: to be visited, whether the folder has such a name or not."""
         return [Key(e.name, e.id if e.detached else None) for e in self._open_entries()]
 
     def _open_entries(self) -> Sequence[Entry]:
@@ -165,14 +171,16 @@ class Lane:
         """
         try:
             return self._scan_on()
-        except OSError:
-            pass
+        except (FileNotFoundError, NotADirectoryError):
+            trouble = ""
+        except OSError as error:
+            trouble = f"cannot list the folder: {error.strerror}"
         except CanarysyncError as error:
-            event(_log, logging.ERROR, f"cannot {error.operation}", route=self.route.name, why=error.cause)
+            trouble = f"cannot {error.operation}: {error.cause}"
         except Exception as error:
-            event(_log, logging.ERROR, "defect", route=self.route.name, error=where(error))
+            trouble = f"a defect: {where(error)}"
         self._scan = None
-        return Chunk(gone=True)
+        return Chunk(gone=True, trouble=trouble)
 
     def _scan_on(self) -> Chunk:
         if self._lock is None and not self.open():
@@ -183,11 +191,12 @@ class Lane:
         if self._watch is not None and not self._watch.alive():
             self._watch.stop()
             self._arm()
+        keys: list[Key] = []
         if self._scan is None:
-            scan = Scan(self.route.drop, self._matcher)
+            scan, keys = Scan(self.route.drop, self._matcher), self._open_keys()
             self._scan = (scan, iter(scan))
         scan, names = self._scan
-        chunk = Chunk(list(islice(names, CHUNK)))
+        chunk = Chunk(list(islice(names, CHUNK)), keys)
         if len(chunk.names) < CHUNK:
             chunk.finished, self._scan = True, None
             self.skipped = dict(scan.skipped)

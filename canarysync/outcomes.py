@@ -149,11 +149,20 @@ class Outcomes:
         """Seconds until the next try of this entry, by its route's policy."""
         return backoff_s(self._route.retry, max(entry.attempts, 1), self._chance())
 
+    def look_backoff_s(self, entry: Entry) -> float:
+        """Seconds until the next look, after one that failed: about as long as the doubt is old already.
+
+        A failed look writes nothing, so the pauses double by themselves.
+        """
+        age_s = (self._now() - entry.changed_at).total_seconds()
+        policy = self._route.retry
+        return (0.5 + self._chance() / 2) * min(max(age_s, policy.first_s), policy.most_s)
+
     # --- filing away ---------------------------------------------------------------------------------
 
     def file_away(self, entry: Entry, content: Content | None, details: Details) -> Step:
         """Steps 4 to 6; a failed move is tried again, and never leads to a request."""
-        if entry.resent and entry.proof is Proof.RESPONSE and not entry.possible_duplicate:
+        if entry.resent and entry.proof is not None and not entry.possible_duplicate:
             entry = self._check_for_twins(entry)
         filed = self._archive.file_away(entry, content, details)
         if isinstance(filed, Unfiled):

@@ -265,7 +265,7 @@ class Pipeline:
         """The look itself failed; the doubt stays as it was."""
         entry = self._in_doubt(entry)
         if isinstance(verdict, Deferred) and not verdict.everyone:
-            wait = max(self._outcomes.backoff_s(entry), verdict.retry_after_s or 0.0)
+            wait = max(self._outcomes.look_backoff_s(entry), verdict.retry_after_s or 0.0)
             return Step(Outcome.IN_DOUBT, verdict.reason, wait, ApiUp(), entry=entry)
         return replace(api_trouble(verdict, entry), outcome=Outcome.IN_DOUBT)
 

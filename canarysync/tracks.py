@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -36,6 +36,7 @@ class Track:
     step: Step | None = None
     due_s: float = 0.0
     visits: int = 0
+    started: int = 0
     again: bool = False
 
 
@@ -48,6 +49,8 @@ class Tracks(Generic[K]):
         self._blocked: deque[K] = deque()
         self._timers: list[tuple[float, int, K]] = []
         self._twins: dict[str, dict[K, None]] = {}
+        self._heard: dict[str, int] = {}
+        self._running = 0
         self._made = 0
         self.recorded = 0  # of those tracked: files whose state is in the ledger too, so that they crowd nobody out
 
@@ -90,6 +93,7 @@ class Tracks(Generic[K]):
     def visited(self, key: K, step: Step, since: Observation | None, now_s: float) -> None:
         """A visit ended with ``step``."""
         track = self._tracks[key]
+        self._running -= 1
         self._count_recorded(track.step, -1)
         track.step, track.since, track.visits = step, since, track.visits + 1
         again, track.again = track.again, False
@@ -118,10 +122,19 @@ class Tracks(Generic[K]):
         self._made += 1
         heapq.heappush(self._timers, (track.due_s, self._made, key))
         if step.outcome is Outcome.TWIN and step.entry is not None:
+            if self._heard.get(step.entry.id, 0) > track.started:  # while this visit was under way
+                self._make_ready(key, track)
+                return
             self._twins.setdefault(step.entry.id, {})[key] = None
 
     def heard_of(self, entry_id: str) -> None:
-        """An entry came one step further: those that wait for it, as its twins, look again."""
+        """An entry came one step further: those that wait for it, as its twins, look again.
+
+        While visits are under way it is remembered: one of them may be of a twin that saw the entry as it was.
+        """
+        if self._running:
+            self._made += 1
+            self._heard[entry_id] = self._made
         for key in self._twins.pop(entry_id, ()):
             track = self._tracks.get(key)
             if track is not None and track.place is Place.WAITING:
@@ -133,12 +146,12 @@ class Tracks(Generic[K]):
 
     # --- out -----------------------------------------------------------------------------------------
 
-    def ripen(self, now_s: float) -> None:
-        """What is due becomes ready."""
+    def ripen(self, now_s: float, wanted: Callable[[Track], bool] = lambda track: True) -> None:
+        """What is due, and wanted, becomes ready; what is due and not wanted waits for ever."""
         while self._timers and self._timers[0][0] <= now_s:
             due_s, _, key = heapq.heappop(self._timers)
             track = self._tracks.get(key)
-            if track is not None and track.place is Place.WAITING and track.due_s == due_s:
+            if track is not None and track.place is Place.WAITING and track.due_s == due_s and wanted(track):
                 self._make_ready(key, track)
 
     def next_due_s(self) -> float | None:
@@ -151,8 +164,7 @@ class Tracks(Generic[K]):
             key = self._ready.popleft()
             track = self._tracks.get(key)
             if track is not None and track.place is Place.READY:
-                track.place = Place.RUNNING
-                return key, track
+                return key, self._run(track)
         return None
 
     def take_blocked(self) -> tuple[K, Track] | None:
@@ -160,9 +172,15 @@ class Tracks(Generic[K]):
         if not self._blocked:
             return None
         key = self._blocked.popleft()
-        track = self._tracks[key]
-        track.place = Place.RUNNING
-        return key, track
+        return key, self._run(self._tracks[key])
+
+    def _run(self, track: Track) -> Track:
+        if not self._running:
+            self._heard.clear()
+        self._running += 1
+        self._made += 1
+        track.place, track.started = Place.RUNNING, self._made
+        return track
 
     def unblock(self) -> None:
         """The API answers again."""

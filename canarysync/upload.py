@@ -145,6 +145,9 @@ def proxies(config: ApiConfig, environment: Mapping[str, str]) -> dict[str, str]
 
 def _no_answer(error: BaseException) -> NoAnswer:
     root = _root(error)
+    if isinstance(root, OSError) and str(root).startswith("Tunnel connection failed"):
+        # http.client's words for a CONNECT that was refused: the request itself was never handed out.
+        return NoAnswer(sent=False, reason="the proxy does not let us through")
     if type(root) in _NEVER_SENT:  # exactly these: of a kind that we do not know, anything may be true
         return NoAnswer(sent=False, reason=_NEVER_SENT[type(root)])
     return NoAnswer(sent=True, reason=f"no answer ({type(root).__name__})")
