@@ -73,6 +73,10 @@ class Archive:
             self._drop_stale_error(entry.name)
         return entry
 
+    def is_there(self, entry: Entry) -> bool:
+        """Whether the drop folder has a file of the entry's name: another one, once the entry's own is filed."""
+        return not entry.detached and os.path.lexists(self._route.drop / entry.name)
+
     def _drop_stale_error(self, name: str) -> None:
         """An error sidecar of that name, whose file has left failed/, has had its day."""
         with suppress(OSError):  # whatever state the folder is in, the outcome stands
@@ -83,8 +87,9 @@ class Archive:
         assert entry.target is not None
         return Move(
             entry_id=entry.id,
+            drop=self._route.drop,
             # A detached entry has no file any more; what bears its name now is another one.
-            source=self._route.drop / (f".canarysync-{entry.id}.gone" if entry.detached else entry.name),
+            source=None if entry.detached else self._route.drop / entry.name,
             folder=self._route.done if done else self._route.failed,
             target=entry.target,
             suffix=RECEIPT_SUFFIX if done else ERROR_SUFFIX,

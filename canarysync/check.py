@@ -45,15 +45,17 @@ def check(config: Config, environment: Mapping[str, str], now: Callable[[], date
     yield _state(config.state)
     for route in config.routes:
         yield from _route(route)
-    yield from _secret(config, environment)
+    secret = list(_secret(config, environment))
+    yield from secret
     proxy = proxies(config.api, environment).get("https")
     yield Finding(Grade.OK, "proxy", proxy or "none")
     yield Finding(Grade.OK, "CA bundle", str(config.api.ca_bundle or "the one that comes with certifi"))
-    yield from _api(config, environment, now)
+    if all(finding.grade is not Grade.PROBLEM for finding in secret):
+        yield from _api(config, environment, now)
 
 
 def _state(state: Path) -> Finding:
-    nearest = next(folder for folder in (state, *state.parents) if folder.exists())
+    nearest = next(folder for folder in (state, *state.parents) if os.path.lexists(folder))
     mount = mount_at(nearest)
     if mount.network:
         return Finding(Grade.PROBLEM, "state", f"{state} is on a network mount ({mount.fs_type})", "use a local disk")
@@ -67,13 +69,13 @@ def _state(state: Path) -> Finding:
 def _route(route: Route) -> Iterator[Finding]:
     for role, folder in (("drop", route.drop), ("done", route.done), ("failed", route.failed)):
         yield _folder(f"{route.name} {role}", folder)
-    if not route.drop.is_dir():
+    if not os.path.isdir(route.drop):
         return
     mount = mount_at(route.drop)
     mode = "polling, as it is a network mount" if mount.network else "events, and rescans"
     quiet = quiet_period_s(route.settle_s, mount.network)
     yield Finding(Grade.OK, f"{route.name} watch", f"{mode} ({mount.fs_type}); quiet period {quiet:g} s")
-    if route.done.is_dir() and route.done.stat().st_dev != route.drop.stat().st_dev:
+    if os.path.isdir(route.done) and route.done.stat().st_dev != route.drop.stat().st_dev:
         yield Finding(
             Grade.WARNING, f"{route.name} done", "is on another file system than drop: files are copied, not moved"
         )
@@ -81,7 +83,11 @@ def _route(route: Route) -> Iterator[Finding]:
 
 def _folder(subject: str, folder: Path) -> Finding:
     """Create, rename, fsync and delete a file there."""
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except OSError as error:
+        return Finding(Grade.PROBLEM, subject, f"{folder}: {error.strerror}", "run as the service's user")
+    if not there:
         return Finding(Grade.PROBLEM, subject, f"{folder} does not exist", f"mkdir -p {folder}, or canarysync init")
     probe = folder / f".canarysync-probe-{uuid.uuid4().hex}"
     try:

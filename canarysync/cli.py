@@ -201,6 +201,8 @@ def demo(folder: Path | None) -> None:
     from canarysync import demo as shown
 
     if folder is not None:
+        if folder.exists():
+            raise click.UsageError(f"{folder} is there already: name a folder that does not exist yet")
         folder.mkdir(parents=True)
         shown.run(folder, click.echo)
         return
@@ -234,7 +236,7 @@ def main() -> None:
 
     try:
         cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         sys.exit(Exit.INTERRUPTED)
     except click.ClickException as error:
         error.show()

@@ -22,14 +22,16 @@ _SIDECAR_MOST_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One file on its way out of the drop folder. ``sha256`` is None for a file that was never read.
+    """One file on its way out of the drop folder. ``source`` is None when it is no longer there, and ``sha256``
+    for a file that was never read.
 
     ``sidecar`` gives the sidecar's bytes, once it is known whether the file is missing. ``content`` is what was
     read, while the process that read it lives.
     """
 
     entry_id: str
-    source: Path
+    drop: Path
+    source: Path | None
     folder: Path
     target: str
     suffix: str
@@ -94,24 +96,25 @@ def file_away(move: Move) -> bool:
             _write_sidecar(move, missing=False, ours=False)
         _drop_leftover_source(move)
         found = True
-    elif ours:  # a crash came before a stranger was put back
+    elif ours and move.source is not None:  # a crash came before a stranger was put back
         _put_back(target, move.source, move.entry_id)
         found = _move(move, target, ours)
     else:
         raise TargetTaken
     durable.sync_folder(move.folder)
-    if move.source.parent.is_dir():
-        durable.sync_folder(move.source.parent)
+    if move.drop.is_dir():
+        durable.sync_folder(move.drop)
     return found
 
 
 def _move(move: Move, target: Path, ours: bool) -> bool:
     """Put the file at ``target``, with its sidecar before it; False when there is nothing to put there."""
-    here = _is_the_file(move, move.source)
+    source = move.source
+    here = source is not None and _is_the_file(move, source)
     found = here or move.content is not None
     _write_sidecar(move, missing=not found, ours=ours)
     try:
-        if here and _rename(move, target):
+        if here and source is not None and _rename(move, source, target):
             return True
         if move.content is not None:
             durable.write_new(target, move.content, _temporary(move))
@@ -124,19 +127,19 @@ def _move(move: Move, target: Path, ours: bool) -> bool:
     return False
 
 
-def _rename(move: Move, target: Path) -> bool:
+def _rename(move: Move, source: Path, target: Path) -> bool:
     """Move the source to ``target``; False, with the drop folder as it was, when it was not what we knew."""
     try:
-        durable.rename_new(move.source, target)
+        durable.rename_new(source, target)
     except FileNotFoundError:
         return False
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        return _copy(move, target)
+        return _copy(move, source, target)
     if _is_the_file(move, target):
         return True
-    _put_back(target, move.source, move.entry_id)
+    _put_back(target, source, move.entry_id)
     return False
 
 
@@ -151,15 +154,19 @@ def _put_back(stranger: Path, source: Path, entry_id: str) -> None:
             durable.rename_new(stranger, source.parent / free_name(source.parent, source.name, "", entry_id))
 
 
-def _copy(move: Move, target: Path) -> bool:
+def _copy(move: Move, source: Path, target: Path) -> bool:
     """The move to another file system: copy, fsync, rename; the source goes only if it is still that file."""
-    kind = look(move.source)[0]
+    kind = look(source)[0]
     if kind is Kind.MISSING:
         return False
+    if source.is_symlink():
+        os.symlink(os.readlink(source), target)
+        os.unlink(source)
+        return True
     if kind is not Kind.FILE:
-        raise OSError(errno.EXDEV, "only regular files can be moved to another file system", str(move.source))
+        raise OSError(errno.EXDEV, "only files and links can be moved to another file system", str(source))
     try:
-        durable.write_new_from(target, lambda fd: _copy_bytes(move, fd), _temporary(move))
+        durable.write_new_from(target, lambda fd: _copy_bytes(move, source, fd), _temporary(move))
     except _Stranger:
         return False
     durable.sync_folder(move.folder)
@@ -171,9 +178,9 @@ class _Stranger(Exception):
     """What is being copied is not the file of the entry."""
 
 
-def _copy_bytes(move: Move, fd: int) -> None:
+def _copy_bytes(move: Move, path: Path, fd: int) -> None:
     digest = hashlib.sha256()
-    source = open_safely(move.source)
+    source = open_safely(path)
     try:
         while part := os.read(source, CHUNK_BYTES):
             digest.update(part)
@@ -189,8 +196,9 @@ def _copy_bytes(move: Move, fd: int) -> None:
 
 def _drop_leftover_source(move: Move) -> None:
     """A crash between link and unlink, or copy and unlink, leaves the source: gone with it if it is that very file."""
-    if look(move.source) == (Kind.FILE, move.signature) and _is_the_file(move, move.source):
-        os.unlink(move.source)
+    source = move.source
+    if source is not None and look(source) == (Kind.FILE, move.signature) and _is_the_file(move, source):
+        os.unlink(source)
 
 
 def _is_the_file(move: Move, path: Path) -> bool:
@@ -263,7 +271,7 @@ def sweep_temporaries(folder: Path) -> None:
     try:
         with os.scandir(folder) as names:
             leftovers = [Path(n.path) for n in names if n.name.startswith(".canarysync-") and ".tmp" in n.name]
-    except FileNotFoundError:  # not mounted now: what cannot be filed there will say so
+    except (FileNotFoundError, NotADirectoryError):  # not mounted now: what cannot be filed there will say so
         return
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
@@ -283,7 +291,7 @@ def sweep_stale_errors(failed: Path, suffix: str, unfiled: Collection[str]) -> N
     way there. Only for the holder of the route's lock, while nothing is being filed."""
     try:
         names = set(os.listdir(failed))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     for name in names:
         file = name.removesuffix(suffix)

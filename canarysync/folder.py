@@ -61,6 +61,15 @@ def route_id_in(line: bytes) -> str:
         return ""
 
 
+def marker_id(drop: Path) -> str:
+    """The route's id that a drop folder carries; empty when it carries none."""
+    try:
+        with (drop / MARKER).open("rb") as marker:
+            return route_id_in(marker.readline(4096))
+    except OSError:
+        return ""
+
+
 def _compare(route: Route, known_id: str | None, found: str) -> None:
     if not found:
         raise SetupError(
@@ -72,7 +81,7 @@ def _compare(route: Route, known_id: str | None, found: str) -> None:
             str(route.drop),
             "its marker carries another route's id: another folder was mounted or moved here, or the state folder is "
             "not this route's",
-            "mount the right folder, or give the route another name to start it afresh",
+            "mount the right folder; or, if it is meant to be another one, remove its .canarysync",
         )
 
 

@@ -30,8 +30,8 @@ def may_send(gate: Gate, now_s: float) -> bool:
 
 
 def probe(gate: Gate) -> Gate:
-    """A request was started; behind a shut gate no other may follow until it has been answered."""
-    return replace(gate, probing=True) if gate.reason else gate
+    """A request was started through a shut gate; no other may follow until it has been answered."""
+    return replace(gate, probing=True)
 
 
 def shut(gate: Gate, reason: str, now_s: float, chance: float, at_least_s: float = 0.0) -> Gate:

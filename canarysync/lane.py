@@ -19,7 +19,7 @@ from canarysync.ledger import Entry
 from canarysync.logs import event, where
 from canarysync.model import Observation
 from canarysync.mounts import mount_at
-from canarysync.outcomes import Tools
+from canarysync.outcomes import FOLDER_GONE_WAIT_S, Tools
 from canarysync.pipeline import Pipeline
 from canarysync.settle import Wait, quiet_period_s, settle, unchanged_since
 from canarysync.step import Outcome, Step
@@ -218,7 +218,7 @@ class Lane:
     def _visit(self, key: Key, since: Observation | None, may_send: bool) -> Visit:
         pipeline = self._pipeline
         if pipeline is None or not self.present():
-            return Visit(Step(Outcome.DEFERRED, "the drop folder is gone", _LEDGER_WAIT_S), since)
+            return Visit(Step(Outcome.UNSETTLED, "the drop folder is gone", FOLDER_GONE_WAIT_S), since)
         if key.entry_id is not None:
             return Visit(pipeline.resume(key.entry_id, may_send=may_send), None)
         now_s = time.monotonic()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from canarysync.model import Code, Identity, Proof, Signature, State
+from canarysync.model import Code, Held, Identity, Proof, Signature, State
 
 OWNING = frozenset({State.INTENDED, State.IN_DOUBT, State.DEFERRED, State.UPLOADED})
 """In these states an entry owns its score's fingerprint: no other entry may send it."""
@@ -47,7 +47,7 @@ class Entry:
 
     ``target`` is the name reserved in done/ or failed/ once the outcome is known. ``detached`` means that
     the file no longer holds what was sent. ``forbidden`` of its attempts were answered with 403. ``resent``
-    means that it was sent again after two looks.
+    means that it was sent again, and that the look for twins after that is still due.
     """
 
     id: str
@@ -71,6 +71,7 @@ class Entry:
     uuid: str | None = None
     proof: Proof | None = None
     first_look_at: datetime | None = None
+    held: Held | None = None
     resent: bool = False
     possible_duplicate: bool = False
 
@@ -112,7 +113,11 @@ class Ledger(Protocol):
         """The id of a route, by which its drop folder is known; None before its first start."""
 
     def register_route(self, name: str, route_id: str) -> None:
-        """Remember the id of a route for ever."""
+        """Remember the id of a route for ever. A route of that id under another name was renamed; if that one is
+        in use too, its drop folder is a copy: SetupError."""
+
+    def routes(self) -> Mapping[str, str]:
+        """The ids of all routes that there ever were, by name."""
 
     def open_entries(self, route_id: str) -> Sequence[Entry]:
         """All entries that are not filed, oldest first."""
@@ -141,8 +146,10 @@ class Ledger(Protocol):
         *,
         first_look_at: datetime | None = None,
         status: int | None = None,
+        held: Held | None = None,
     ) -> Entry:
-        """Perhaps at the API; to be looked for at ``retry_at``. ``status``: how a second sending was refused."""
+        """Perhaps at the API; to be looked for at ``retry_at``. ``status``: how a second sending was refused.
+        ``held``: a person has to decide."""
 
     def upload(self, entry: Entry, uuid: str, proof: Proof, target: str, at: datetime) -> Entry:
         """Step 3: the proof, and the name in done/. Raises ``errors.UuidOwned`` if another entry has that uuid."""
@@ -167,8 +174,8 @@ class Ledger(Protocol):
     def retarget(self, entry: Entry, target: str) -> Entry:
         """The reserved name turned out to be taken."""
 
-    def mark_possible_duplicate(self, entry: Entry) -> Entry:
-        """After a second sending two matches were found."""
+    def twins_checked(self, entry: Entry, *, possible_duplicate: bool) -> Entry:
+        """The look after a second sending is done (``resent`` ends with it)."""
 
     def filed(self, entry: Entry, at: datetime) -> None:
         """Step 6. Not durable by itself: filing may be repeated."""

@@ -161,6 +161,14 @@ class State(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class Held(StrEnum):
+    """Why a score in doubt is for a person."""
+
+    NEAR = "near"
+    UNANSWERABLE = "unanswerable"
+    OWNED = "owned"
+
+
 class Proof(StrEnum):
     """How we know that a score is at the API: the answer to our own request, or a look afterwards."""
 

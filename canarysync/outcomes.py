@@ -12,16 +12,21 @@ from canarysync.calls import Calls, NoToken
 from canarysync.config import Route
 from canarysync.errors import UuidOwned
 from canarysync.ledger import DONE, Draft, Entry, Ledger
-from canarysync.model import Code, Proof, Rejection, Score, State
+from canarysync.model import Code, Held, Proof, Rejection, Score, State
 from canarysync.readback import possible_duplicate
 from canarysync.reading import Content
 from canarysync.retry import RETRY_AFTER_MOST_S, GiveUp, backoff_s, next_attempt
 from canarysync.sidecar import outcome_of
 from canarysync.step import ApiDown, ApiUp, Outcome, Step
 
-HELD_NEAR = "held: a like score with other data is there"
-HELD_UNANSWERABLE = "held: the API cannot say whether it is there"
-HELD = frozenset({HELD_NEAR, HELD_UNANSWERABLE})
+FOLDER_GONE_WAIT_S = 5.0
+"""How soon a file is looked at again whose drop folder is not there."""
+
+_HELD = {
+    Held.NEAR: "held: the API has a like score with other data",
+    Held.UNANSWERABLE: "held: the API cannot say whether it is there",
+    Held.OWNED: "held: the API named the uuid of another file's score",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,14 @@ class Valid:
 
 
 class Outcomes:
-    """Each method records one outcome, carries it out, and returns the step that tells of it."""
+    """Each method records one outcome, carries it out, and returns the step that tells of it.
 
-    def __init__(self, route: Route, tools: Tools) -> None:
+    ``present`` says whether the drop folder is there and ours.
+    """
+
+    def __init__(self, route: Route, present: Callable[[], bool], tools: Tools) -> None:
         self._route = route
+        self._present = present
         self._ledger = tools.ledger
         self._calls = tools.calls
         self._now = tools.now
@@ -64,7 +73,9 @@ class Outcomes:
         try:
             entry = self._ledger.upload(entry, uuid, proof, target, self._now())
         except UuidOwned:
-            return self.in_doubt(entry, "the API named another score's uuid", self.backoff_s(entry))
+            if proof is Proof.RESPONSE:
+                return self.held(entry, Held.OWNED)
+            return self.in_doubt(entry, "another file was given this score", self.backoff_s(entry))
         content, score = (valid.content, valid.score) if valid else (None, None)
         return replace(self.file_away(entry, content, score), api=ApiUp())
 
@@ -125,14 +136,26 @@ class Outcomes:
         status: int | None = None,
     ) -> Step:
         """Perhaps taken: to be looked for after ``after_s``. ``status``: how a second sending was refused."""
+        return self._doubt(entry, reason, after_s, first_look_at=first_look_at, status=status)
+
+    def held(self, entry: Entry, why: Held) -> Step:
+        """In doubt, and for a person to decide; looked at again now and then, in case the doubt resolves itself."""
+        return self._doubt(entry, _HELD[why], self._route.retry.most_s, held=why)
+
+    def _doubt(
+        self,
+        entry: Entry,
+        reason: str,
+        after_s: float,
+        *,
+        first_look_at: datetime | None = None,
+        status: int | None = None,
+        held: Held | None = None,
+    ) -> Step:
         now = self._now()
         at, status = now + timedelta(seconds=after_s), status or entry.status
-        entry = self._ledger.doubt(entry, reason, at, now, first_look_at=first_look_at, status=status)
-        return Step(Outcome.IN_DOUBT, reason, after_s, ApiUp(), held=reason in HELD, entry=entry)
-
-    def held(self, entry: Entry, reason: str) -> Step:
-        """In doubt, and for a person to decide; looked at again now and then, in case the doubt resolves itself."""
-        return self.in_doubt(entry, reason, self._route.retry.most_s)
+        entry = self._ledger.doubt(entry, reason, at, now, first_look_at=first_look_at, status=status, held=held)
+        return Step(Outcome.IN_DOUBT, reason, after_s, ApiUp(), held=held is not None, entry=entry)
 
     def too_early(self, entry: Entry) -> Step | None:
         """The recorded time of the next try has not come yet (after a restart, or in another run-once)."""
@@ -143,16 +166,16 @@ class Outcomes:
         if left_s <= 0 or left_s > most_s:  # so far ahead only if the clock has been set back since
             return None
         outcome = Outcome.DEFERRED if entry.state is State.DEFERRED else Outcome.IN_DOUBT
-        return Step(outcome, entry.reason, left_s, held=entry.reason in HELD, entry=entry)
+        return Step(outcome, entry.reason, left_s, held=entry.held is not None, entry=entry)
 
     def backoff_s(self, entry: Entry) -> float:
         """Seconds until the next try of this entry, by its route's policy."""
         return backoff_s(self._route.retry, max(entry.attempts, 1), self._chance())
 
-    def look_backoff_s(self, entry: Entry) -> float:
-        """Seconds until the next look, after one that failed: about as long as the doubt is old already.
+    def aged_backoff_s(self, entry: Entry) -> float:
+        """Seconds until the next look or move, after one that failed: about as long as the entry stands still.
 
-        A failed look writes nothing, so the pauses double by themselves.
+        A failed one writes nothing, so the pauses double by themselves.
         """
         age_s = (self._now() - entry.changed_at).total_seconds()
         policy = self._route.retry
@@ -161,25 +184,27 @@ class Outcomes:
     # --- filing away ---------------------------------------------------------------------------------
 
     def file_away(self, entry: Entry, content: Content | None, details: Details) -> Step:
-        """Steps 4 to 6; a failed move is tried again, and never leads to a request."""
-        if entry.resent and entry.proof is not None and not entry.possible_duplicate:
+        """Steps 4 to 6; a failed move is tried again, and never leads to another sending."""
+        if not self._present():  # the file is not gone, its folder is: nothing may be filed in its stead
+            return Step(Outcome.DEFERRED, "the drop folder is gone", FOLDER_GONE_WAIT_S, entry=entry)
+        if entry.resent and entry.proof is not None:
             entry = self._check_for_twins(entry)
         filed = self._archive.file_away(entry, content, details)
         if isinstance(filed, Unfiled):
-            return Step(Outcome.DEFERRED, filed.reason, self.backoff_s(entry), entry=entry)
+            return Step(Outcome.DEFERRED, filed.reason, self.aged_backoff_s(entry), entry=entry)
         outcome = Outcome(outcome_of(filed)) if filed.state in DONE else Outcome.FAILED
-        return Step(outcome, str(filed.code or ""), entry=filed)
+        return Step(outcome, str(filed.code or ""), entry=filed, more=self._archive.is_there(entry))
 
     def _check_for_twins(self, entry: Entry) -> Entry:
         """Sent twice after all? Look once more; where that is not to be known, the receipt says so too."""
         assert entry.assessment_id is not None
         assert entry.identity is not None
+        doubtful = True
         listed = self._calls.listing(entry.assessment_id)
         if isinstance(listed, list):
             owned = self._ledger.owned_uuids([score.uuid for score in listed if score.uuid], entry)
-            if not possible_duplicate(entry.identity, listed, owned):
-                return entry
-        return self._ledger.mark_possible_duplicate(entry)
+            doubtful = possible_duplicate(entry.identity, listed, owned)
+        return self._ledger.twins_checked(entry, possible_duplicate=doubtful)
 
 
 def api_trouble(verdict: NoToken, entry: Entry | None) -> Step:

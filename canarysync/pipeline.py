@@ -21,8 +21,8 @@ from canarysync.candidates import syntax_of
 from canarysync.config import InDoubt as WhenInDoubt
 from canarysync.config import Route
 from canarysync.ledger import DECIDED, Draft, Entry, Taken
-from canarysync.model import Code, Kind, Proof, Rejection, Score, Signature, State, Syntax, Token
-from canarysync.outcomes import HELD_NEAR, HELD_UNANSWERABLE, Outcomes, Tools, Valid, api_trouble
+from canarysync.model import Code, Held, Kind, Proof, Rejection, Score, Signature, State, Syntax, Token
+from canarysync.outcomes import FOLDER_GONE_WAIT_S, Outcomes, Tools, Valid, api_trouble
 from canarysync.parse import parse
 from canarysync.readback import Absent, Adopt, LookAgain, Near, judge_look
 from canarysync.reading import Content, NotRead
@@ -35,8 +35,6 @@ TWIN_WAIT_S = 5.0
 
 OBSTACLE_WAIT_S = 30.0
 """How soon a file is looked at again that may not be read, or could not be moved."""
-
-_FOLDER_GONE = Step(Outcome.DEFERRED, "the drop folder is gone", OBSTACLE_WAIT_S)
 
 
 class Pipeline:
@@ -54,7 +52,7 @@ class Pipeline:
         self._calls = tools.calls
         self._now = tools.now
         self._read_back_wait_s = tools.read_back_wait_s
-        self._outcomes = Outcomes(route, tools)
+        self._outcomes = Outcomes(route, present, tools)
 
     # --- the two kinds of pass -----------------------------------------------------------------------
 
@@ -95,8 +93,6 @@ class Pipeline:
         found: Content | NotRead = NotRead(Kind.MISSING)
         if not entry.detached:
             found = reading.read(self._route.drop / entry.name, self._route.max_size_bytes)
-        if not self._present():
-            return _FOLDER_GONE
         if not isinstance(found, Content) or found.sha256 != entry.sha256:
             return self._outcomes.file_away(entry, None, None)
         verdict = self._judge(entry.name, found)
@@ -122,7 +118,7 @@ class Pipeline:
         if entry is None:
             return Step(Outcome.GONE)
         if not self._present():
-            return _FOLDER_GONE
+            return Step(Outcome.DEFERRED, "the drop folder is gone", FOLDER_GONE_WAIT_S, entry=entry)
         detached = self._part(entry)
         if detached is not None:
             return Step(Outcome.GONE, detached=detached)
@@ -163,7 +159,10 @@ class Pipeline:
             waiting = self._outcomes.too_early(entry)
             if waiting is not None:
                 return waiting
-        obstacle = filing.obstacle(self._route.drop / name, (self._route.done, self._route.failed))
+        try:
+            obstacle = filing.obstacle(self._route.drop / name, (self._route.done, self._route.failed))
+        except FileNotFoundError:
+            return self._not_read(entry, NotRead(Kind.MISSING))
         if obstacle:
             return Step(Outcome.DEFERRED, f"not sent: {obstacle}", OBSTACLE_WAIT_S, entry=entry)
         if not may_send:
@@ -172,22 +171,30 @@ class Pipeline:
             return self._look(entry, valid)
         return self._send(name, entry, valid)
 
-    def _send(self, name: str, entry: Entry | None, valid: Valid, *, resent: bool = False) -> Step:
-        """Steps 0 to 2: the token, the file and the intent on disk, the request."""
+    def _send(
+        self, name: str, entry: Entry | None, valid: Valid, *, resent: bool = False, unsure: bool = False
+    ) -> Step:
+        """Steps 0 to 2: the token, the file and the intent on disk, the request. ``unsure``: an earlier request may
+        have been taken, and nobody can look."""
         token = self._calls.token()
         if not isinstance(token, Token):
             return api_trouble(token, entry)
         reading.sync(self._route.drop / name)
         if entry is not None:
-            return self._put(self._ledger.intend_again(entry, self._now(), resent=resent), valid, token)
+            entry = self._ledger.intend_again(entry, self._now(), resent=resent)
+            return self._put(entry, valid, token, unsure=unsure)
         claim = self._ledger.intend(self._draft(name, valid.content, valid.score), self._now())
         if isinstance(claim, Taken):
             return self._twin(name, claim.owner, valid)
         return self._put(claim.entry, valid, token)
 
-    def _put(self, entry: Entry, valid: Valid, token: Token) -> Step:
+    def _put(self, entry: Entry, valid: Valid, token: Token, *, unsure: bool = False) -> Step:
         """The request, and what its answer means for the entry."""
         verdict = self._calls.put(valid.score, token, entry.forbidden)
+        if unsure and isinstance(verdict, Deferred | Unreachable | HoldApi):
+            # This request was not taken; of the one before, as little is known as ever.
+            step = self._outcomes.in_doubt(entry, verdict.reason, self._outcomes.backoff_s(entry))
+            return replace(step, api=api_trouble(verdict, entry).api)
         match verdict:
             case Uploaded(uuid):
                 return self._outcomes.uploaded(entry, uuid, Proof.RESPONSE, valid)
@@ -211,7 +218,8 @@ class Pipeline:
     def _twin(self, name: str, owner: Entry, valid: Valid) -> Step:
         """Another file says the same score: its outcome will be this file's outcome too."""
         if owner.state is not State.UPLOADED:
-            return Step(Outcome.TWIN, "another file with this score is on its way", TWIN_WAIT_S, entry=owner)
+            reason = "another file with this score is " + ("held for a person" if owner.held else "on its way")
+            return Step(Outcome.TWIN, reason, TWIN_WAIT_S, held=owner.held is not None, entry=owner)
         return self._outcomes.duplicate(self._draft(name, valid.content, valid.score), owner, valid)
 
     # --- read-back -----------------------------------------------------------------------------------
@@ -231,7 +239,10 @@ class Pipeline:
             case Adopt(uuid):
                 return self._outcomes.uploaded(entry, uuid, Proof.READ_BACK, valid)
             case Near():
-                return self._outcomes.held(entry, HELD_NEAR)
+                return self._outcomes.held(entry, Held.NEAR)
+            case LookAgain() | Absent() if entry.held is Held.OWNED:
+                # It was taken, the API says, as another file's score: to send it again would help nobody.
+                return self._outcomes.held(entry, Held.OWNED)
             case LookAgain() | Absent() if entry.status is not None:
                 # Refused at a second sending, and not there: now the refusal is believed.
                 details = refused or (valid.score if valid else None)
@@ -252,8 +263,8 @@ class Pipeline:
     def _unanswerable(self, entry: Entry, valid: Valid | None) -> Step:
         """The API lists no scores to us: the route's policy decides."""
         if self._route.in_doubt is WhenInDoubt.RESEND and valid is not None and entry.status is None:
-            return self._send(entry.name, self._in_doubt(entry), valid, resent=True)
-        return self._outcomes.held(entry, HELD_UNANSWERABLE)
+            return self._send(entry.name, self._in_doubt(entry), valid, resent=True, unsure=True)
+        return self._outcomes.held(entry, Held.UNANSWERABLE)
 
     def _in_doubt(self, entry: Entry) -> Entry:
         """An intent that a crash left becomes what it is: in doubt."""
@@ -265,7 +276,7 @@ class Pipeline:
         """The look itself failed; the doubt stays as it was."""
         entry = self._in_doubt(entry)
         if isinstance(verdict, Deferred) and not verdict.everyone:
-            wait = max(self._outcomes.look_backoff_s(entry), verdict.retry_after_s or 0.0)
+            wait = max(self._outcomes.aged_backoff_s(entry), verdict.retry_after_s or 0.0)
             return Step(Outcome.IN_DOUBT, verdict.reason, wait, ApiUp(), entry=entry)
         return replace(api_trouble(verdict, entry), outcome=Outcome.IN_DOUBT)
 

@@ -24,6 +24,13 @@ _LEVELS = {
 }
 
 
+_LEFT = {
+    Outcome.BLOCKED: "until the API can be used",
+    Outcome.TWIN: "for a file with the same score",
+    Outcome.UNSETTLED: "until it is quiet",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One visit that ended, for whoever looks on (the progress bar, the tests)."""
@@ -85,4 +92,4 @@ class Reporter:
         if step is not None and step.held:
             self.summary.held += 1
         else:
-            self.summary.left[str(step.outcome) if step else "not looked at"] += 1
+            self.summary.left[_LEFT.get(step.outcome, str(step.outcome)) if step else "not looked at"] += 1

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from canarysync import config, durable, folder
+from canarysync import durable, folder
 from canarysync.errors import SetupError
 from canarysync.sandbox import SANDBOX_API_KEY, Sandbox
 from canarysync.starter import starter_config
@@ -22,11 +22,14 @@ def init(home: Path, output: Path, api: Mapping[str, str], api_key_file: Path, s
     text = starter_config(
         {
             **api,
-            "api.api_key": {"file": str(api_key_file)},
+            "api.api_key": {"file": str(api_key_file.absolute())},
             "routes[].folder": str(home.absolute()),
-            "state": str(state),
+            "state": str(state.absolute()),
         }
     )
+    for name, mode in (("drop", folder.DROP_MODE), ("done", folder.FILED_MODE), ("failed", folder.FILED_MODE)):
+        if not (home / name).is_dir():
+            folder.make(home / name, mode)
     try:
         durable.write_new(output, text.encode(), f".{output.name}.tmp")
     except FileExistsError:
@@ -36,7 +39,6 @@ def init(home: Path, output: Path, api: Mapping[str, str], api_key_file: Path, s
     except OSError as error:
         why = os.strerror(error.errno or 0)
         raise SetupError("write the configuration", str(output), why, "name another --output") from None
-    folder.make_folders(config.load(output).routes[0])
 
 
 def sandbox(

@@ -10,11 +10,11 @@ from pathlib import Path
 from canarysync.candidates import Matcher
 from canarysync.config import Config, Route
 from canarysync.discover import Scan
-from canarysync.errors import Exit
-from canarysync.ledger import DONE, FAILED, Counts, Entry
+from canarysync.errors import Exit, SetupError
+from canarysync.folder import marker_id
+from canarysync.ledger import DECIDED, DONE, FAILED, Counts, Entry
 from canarysync.ledger_sqlite import SqliteLedger
 from canarysync.model import State
-from canarysync.outcomes import HELD
 from canarysync.state import LEDGER_NAME
 
 _LISTED_MOST = 20
@@ -25,7 +25,8 @@ _PROBED_MOST = 1000
 class RouteStatus:
     """One route. ``waiting`` counts the files in drop/ that are not in doubt; the lists are cut short.
 
-    ``unreadable`` are those of the first waiting ones that this user may not read.
+    ``unreadable`` are those of the first waiting ones that this user may not read; ``unfiled`` those whose outcome
+    is known (and counted), and that could not be moved yet.
     """
 
     name: str
@@ -37,6 +38,7 @@ class RouteStatus:
     in_doubt: int = 0
     held: int = 0
     doubts: list[dict[str, object]] = field(default_factory=list)
+    unfiled: list[dict[str, object]] = field(default_factory=list)
     done: int = 0
     failed: int = 0
     withdrawn: int = 0
@@ -47,15 +49,21 @@ class RouteStatus:
 def gather(config: Config) -> list[RouteStatus]:
     """The status of every route. Raises LedgerError when the ledger is there and cannot be read."""
     path = config.state / LEDGER_NAME
-    if not os.path.lexists(path) and os.access(config.state.parent, os.X_OK):
+    try:
+        os.stat(path)
+    except FileNotFoundError:  # never started
         return [_route_status(route, None) for route in config.routes]
+    except OSError as error:
+        raise SetupError(
+            "read the ledger", str(path), error.strerror or "", "run this as the service's user (sudo -u USER)"
+        ) from None
     with SqliteLedger(path, read_only=True) as ledger:
         return [_route_status(route, ledger) for route in config.routes]
 
 
 def exit_code(routes: list[RouteStatus]) -> Exit:
     """75 while anything waits, else 1 where a person is needed, else 0."""
-    if any(not r.present or r.waiting or r.in_doubt > r.held for r in routes):
+    if any(not r.present or r.waiting or r.unfiled or r.in_doubt > r.held for r in routes):
         return Exit.TRY_AGAIN
     return Exit.NEEDS_A_PERSON if any(r.held or r.failed for r in routes) else Exit.OK
 
@@ -65,6 +73,7 @@ def _route_status(route: Route, ledger: SqliteLedger | None) -> RouteStatus:
     entries = list(ledger.open_entries(route_id)) if ledger and route_id else []
     counts = ledger.counts(route_id) if ledger and route_id else Counts({}, 0, 0, 0, {})
     names, skipped, present = _look(route.drop, Matcher(route.match))
+    present = present and (route_id is None or marker_id(route.drop) == route_id)
     doubts = [e for e in entries if e.state in (State.IN_DOUBT, State.INTENDED)]
     # What is decided but not filed counts where it is going: its outcome stands.
     done = counts.done + sum(e.state in DONE for e in entries)
@@ -79,8 +88,9 @@ def _route_status(route: Route, ledger: SqliteLedger | None) -> RouteStatus:
         unreadable=[name for name in sorted(waiting)[:_PROBED_MOST] if not os.access(route.drop / name, os.R_OK)],
         deferred=[_told(e) for e in entries if e.state is State.DEFERRED][:_LISTED_MOST],
         in_doubt=len(doubts),
-        held=sum(e.reason in HELD for e in doubts),
+        held=sum(e.held is not None for e in doubts),
         doubts=[_told(e) for e in doubts][:_LISTED_MOST],
+        unfiled=[_told(e) for e in entries if e.state in DECIDED][:_LISTED_MOST],
         done=done,
         failed=failed,
         withdrawn=counts.withdrawn,
@@ -100,6 +110,7 @@ def _look(drop: Path, matcher: Matcher) -> tuple[set[str], Counter[str], bool]:
 def _told(entry: Entry) -> dict[str, object]:
     return {
         "file": entry.name,
+        "state": str(entry.state),
         "why": entry.reason or "interrupted",
         "attempts": entry.attempts,
         "since": entry.created_at.isoformat(timespec="seconds"),

@@ -47,7 +47,7 @@ class Step:
     ``wait_s``: seconds after which another pass is due; None when nothing is due by itself. ``api``: what was
     learnt of the API, None when it was not asked. ``held``: only a person can decide. ``entry``: the file's,
     or of a TWIN the one that is waited for. ``detached``: the id of an entry that from now on needs passes of
-    its own, without its file.
+    its own, without its file. ``more``: a file of that name, a new one, is in the drop folder.
     """
 
     outcome: Outcome
@@ -57,3 +57,4 @@ class Step:
     held: bool = False
     entry: Entry | None = None
     detached: str | None = None
+    more: bool = False

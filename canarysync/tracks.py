@@ -99,7 +99,7 @@ class Tracks(Generic[K]):
         again, track.again = track.again, False
         if step.outcome in FINAL or step.outcome is Outcome.GONE:
             del self._tracks[key]
-            if again:
+            if again or step.more:
                 self.found(key)
         else:
             self._count_recorded(step, +1)

@@ -19,7 +19,7 @@ from canarysync.model import Score
 from canarysync.schema.formats import is_loopback
 
 _PUT_ANSWER_MOST_BYTES = 64 << 10
-_LISTING_MOST_BYTES = 32 << 20
+_LISTING_MOST_BYTES = 8 << 20
 _CHUNK_BYTES = 64 << 10
 
 _NEVER_SENT = {
@@ -145,7 +145,8 @@ def proxies(config: ApiConfig, environment: Mapping[str, str]) -> dict[str, str]
 
 def _no_answer(error: BaseException) -> NoAnswer:
     root = _root(error)
-    if isinstance(root, OSError) and str(root).startswith("Tunnel connection failed"):
+    words = root.args[0] if isinstance(root, OSError) and root.args else None
+    if isinstance(words, str) and words.startswith("Tunnel connection failed"):
         # http.client's words for a CONNECT that was refused: the request itself was never handed out.
         return NoAnswer(sent=False, reason="the proxy does not let us through")
     if type(root) in _NEVER_SENT:  # exactly these: of a kind that we do not know, anything may be true

@@ -131,6 +131,8 @@ def status_lines(routes: Sequence[RouteStatus]) -> Iterator[str]:
             yield click.style(f"  {route.held} held for a person", fg="yellow")
         if route.skipped:
             yield f"  {sum(route.skipped.values())} left alone{_codes(route.skipped)}"
+        for told in route.unfiled:
+            yield f"  · {shown(str(told['file']))}: {told['state']}, but not moved yet"
         for name in route.unreadable:
             yield f"  · {shown(name)}: waits, since we may not read it"
         for told in (*route.deferred, *route.doubts):
@@ -141,7 +143,7 @@ def status_lines(routes: Sequence[RouteStatus]) -> Iterator[str]:
 @contextmanager
 def progress(wanted: bool) -> Iterator[Callable[[Event], None]]:
     """A progress bar on stderr while it is a terminal; an observer for the daemon either way."""
-    if not wanted or not sys.stderr.isatty():
+    if not wanted or sys.stderr is None or not sys.stderr.isatty():
         yield lambda event: None
         return
     from rich.console import Console

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from canarysync.errors import UuidOwned
+from canarysync.errors import SetupError, UuidOwned
 from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Taken
 from canarysync.ledger_sqlite.database import OWNING_SQL, Database
 from canarysync.ledger_sqlite.rows import (
@@ -25,7 +25,7 @@ from canarysync.ledger_sqlite.rows import (
     to_entry,
     update_entry,
 )
-from canarysync.model import Code, Proof, Signature, State
+from canarysync.model import Code, Held, Proof, Signature, State
 
 __all__ = ["SqliteLedger"]
 
@@ -36,6 +36,7 @@ class SqliteLedger:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Open, or create, the database at ``path``; unless ``read_only``, the caller has locked its folder."""
         self._database = Database(path, read_only=read_only)
+        self._used: set[str] = set()  # names of routes that this process has asked for
 
     def __enter__(self) -> Self:
         return self
@@ -49,11 +50,23 @@ class SqliteLedger:
     # --- routes --------------------------------------------------------------------------------------
 
     def route_id(self, name: str) -> str | None:
-        rows = self._database.read("SELECT id FROM routes WHERE name = ?", name)
-        return str(rows[0]["id"]) if rows else None
+        self._used.add(name)
+        return self.routes().get(name)
+
+    def routes(self) -> Mapping[str, str]:
+        return {str(row["name"]): str(row["id"]) for row in self._database.read("SELECT name, id FROM routes")}
 
     def register_route(self, name: str, route_id: str) -> None:
-        sql = "INSERT INTO routes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET id = excluded.id"
+        for other in (other for other, known in self.routes().items() if known == route_id and other != name):
+            if other in self._used:
+                raise SetupError(
+                    "recognise the drop folder",
+                    name,
+                    f"its marker is a copy of that of the route {other}",
+                    "was the folder copied? Remove .canarysync from the copy",
+                )
+        sql = """INSERT INTO routes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET id = excluded.id
+                                                 ON CONFLICT (id) DO UPDATE SET name = excluded.name"""
         self._database.write(lambda c: c.execute(sql, (name, route_id)))
 
     # --- reading -------------------------------------------------------------------------------------
@@ -126,7 +139,7 @@ class SqliteLedger:
     def intend_again(self, entry: Entry, at: datetime, *, resent: bool) -> Entry:
         return self._change(
             entry, State.INTENDED, at, attempts=entry.attempts + 1, resent=int(entry.resent or resent),
-            retry_at=None, first_look_at=None, reason="",
+            retry_at=None, first_look_at=None, reason="", held=None,
         )  # fmt: skip
 
     def defer(self, entry: Entry, reason: str, retry_at: datetime, at: datetime, *, forbidden: bool = False) -> Entry:
@@ -142,11 +155,12 @@ class SqliteLedger:
         *,
         first_look_at: datetime | None = None,
         status: int | None = None,
+        held: Held | None = None,
     ) -> Entry:
         look = text(first_look_at) if first_look_at else None
 
         def change(c: sqlite3.Connection) -> Entry:
-            move(c, entry, State.IN_DOUBT, at, reason=reason, retry_at=text(retry_at), first_look_at=look)
+            move(c, entry, State.IN_DOUBT, at, reason=reason, retry_at=text(retry_at), first_look_at=look, held=held)
             return update_entry(c, entry.id, status=status)
 
         return self._database.write(change)
@@ -155,7 +169,7 @@ class SqliteLedger:
         def change(c: sqlite3.Connection) -> Entry:
             if c.execute("SELECT 1 FROM scores WHERE uuid = ? AND entry_id != ?", (uuid, entry.id)).fetchone():
                 raise UuidOwned("record the proof", cause="the API named a uuid that another entry owns")
-            move(c, entry, State.UPLOADED, at, uuid=uuid, proof=str(proof), retry_at=None, reason="")
+            move(c, entry, State.UPLOADED, at, uuid=uuid, proof=str(proof), retry_at=None, reason="", held=None)
             return decide(c, entry.id, State.UPLOADED, target)
 
         return self._database.write(change)
@@ -200,9 +214,10 @@ class SqliteLedger:
     def retarget(self, entry: Entry, target: str) -> Entry:
         return self._database.write(lambda c: update_entry(c, entry.id, target=os.fsencode(target)))
 
-    def mark_possible_duplicate(self, entry: Entry) -> Entry:
+    def twins_checked(self, entry: Entry, *, possible_duplicate: bool) -> Entry:
         def change(c: sqlite3.Connection) -> Entry:
-            c.execute("UPDATE scores SET possible_duplicate = 1 WHERE entry_id = ?", (entry.id,))
+            sql = "UPDATE scores SET resent = 0, possible_duplicate = ? WHERE entry_id = ?"
+            c.execute(sql, (int(possible_duplicate), entry.id))
             return select(c, entry.id)
 
         return self._database.write(change)

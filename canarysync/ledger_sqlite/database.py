@@ -51,6 +51,7 @@ MIGRATIONS: tuple[str, ...] = (
         reason TEXT NOT NULL DEFAULT '',
         retry_at TEXT, first_look_at TEXT,
         forbidden INTEGER NOT NULL DEFAULT 0,  -- how many of the attempts were answered with 403
+        held TEXT,
         resent INTEGER NOT NULL DEFAULT 0,
         possible_duplicate INTEGER NOT NULL DEFAULT 0,
         uuid TEXT UNIQUE, proof TEXT,

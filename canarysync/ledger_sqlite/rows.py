@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 from canarysync.errors import CanarysyncError, Exit
 from canarysync.ledger import DONE, LEGAL, Draft, Entry
-from canarysync.model import Code, Identity, Proof, Signature, State
+from canarysync.model import Code, Held, Identity, Proof, Signature, State
 
 ENTRY_SQL = """
     SELECT e.*, s.assessment_id, s.fingerprint, s.match_key, s.near_key, s.state, s.attempts, s.reason,
-           s.retry_at, s.first_look_at, s.forbidden, s.resent, s.possible_duplicate, s.proof, s.owner_id,
+           s.retry_at, s.first_look_at, s.forbidden, s.held, s.resent, s.possible_duplicate, s.proof, s.owner_id,
            coalesce(s.uuid, o.uuid) AS uuid
     FROM entries e
     LEFT JOIN scores s ON s.entry_id = e.id AND s.position = 0
@@ -106,6 +106,7 @@ def to_entry(row: sqlite3.Row) -> Entry:
         proof=Proof(row["proof"]) if row["proof"] else None,
         first_look_at=_time(row["first_look_at"]) if row["first_look_at"] else None,
         forbidden=row["forbidden"] or 0,
+        held=Held(row["held"]) if row["held"] else None,
         resent=bool(row["resent"]),
         possible_duplicate=bool(row["possible_duplicate"]),
     )

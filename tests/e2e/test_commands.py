@@ -38,7 +38,7 @@ def test_run_once_says_what_it_did_and_exits_by_it(site: Site, sandbox: Sandbox)
     site.put("bad too.json", "{")
     waiting = site.cli("run-once", *config(site))
     assert waiting.returncode == 75, "75 wins over 1"
-    assert waiting.stdout == "1 failed (1 syntax), 1 waiting (1 blocked)\n"
+    assert waiting.stdout == "1 failed (1 syntax), 1 waiting (1 until the API can be used)\n"
     sandbox.start()
     assert site.cli("run-once", *config(site)).returncode == 0
     site.assert_all_done_once(["good.json", "later.json"], stored(sandbox))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from canarysync.errors import CanarysyncError
+from canarysync.errors import SetupError
 from canarysync.ledger import Entry, Ledger
 from canarysync.model import Code, Proof, State
 from tests.ledger.support import ROUTE, SIGNATURE, at, claim, draft, entry_in, uuid_of
@@ -53,11 +52,24 @@ def test_registering_a_route_again_changes_nothing(ledger: Ledger) -> None:
 def test_a_route_keeps_its_id_when_another_one_comes_with_the_same(ledger: Ledger) -> None:
     """A drop folder that was copied, marker and all, for a second route."""
     ledger.register_route("clinic-a", ROUTE)
+    assert ledger.route_id("clinic-a") == ROUTE
 
-    with suppress(CanarysyncError):
+    with pytest.raises(SetupError, match="copy"):
         ledger.register_route("clinic-b", ROUTE)
 
     assert ledger.route_id("clinic-a") == ROUTE
+
+
+def test_a_route_that_is_renamed_keeps_its_id_and_its_entries(reopen: Reopen) -> None:
+    ledger = reopen()
+    ledger.register_route("clinic-a", ROUTE)
+    entry = claim(ledger, draft("visit.json"))
+
+    renamed = reopen()
+    renamed.register_route("clinic-b", ROUTE)
+
+    assert renamed.routes() == {"clinic-b": ROUTE}
+    assert renamed.open_entries(ROUTE) == [entry]
 
 
 # --- the way of an entry ---------------------------------------------------------------------------
@@ -159,10 +171,13 @@ def test_retargeting_changes_the_target_and_nothing_else(ledger: Ledger) -> None
     assert ledger.retarget(entry, "other.json") == replace(entry, target="other.json")
 
 
-def test_a_possible_duplicate_is_marked(ledger: Ledger) -> None:
+@pytest.mark.parametrize("doubtful", [True, False])
+def test_the_look_for_twins_is_made_once(ledger: Ledger, doubtful: bool) -> None:
     entry = entry_in(ledger, State.UPLOADED)
 
-    assert ledger.mark_possible_duplicate(entry) == replace(entry, possible_duplicate=True)
+    checked = ledger.twins_checked(entry, possible_duplicate=doubtful)
+
+    assert checked == replace(entry, possible_duplicate=doubtful, resent=False)
 
 
 # --- names and numbers -----------------------------------------------------------------------------

@@ -44,6 +44,7 @@ class Place:
         assert signature is not None
         return Move(
             entry_id=ENTRY,
+            drop=self.drop,
             source=self.source,
             folder=self.done,
             target=name or self.name,

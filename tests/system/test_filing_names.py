@@ -155,7 +155,7 @@ def test_what_is_no_file_cannot_go_to_another_file_system_and_stays(
     place.source.unlink()
     os.mkfifo(place.source)
 
-    with pytest.raises(OSError, match="regular files"):
+    with pytest.raises(OSError, match="files and links"):
         file_away(place.move(unread=True))
 
     assert os.listdir(place.drop) == [place.name]

@@ -86,9 +86,6 @@ SENT: dict[str, BaseException] = {
     "TLS closes": requests.exceptions.SSLError(retried(u3.SSLError(ssl.SSLZeroReturnError(6, "closed")))),
     "TLS, bare": TLS_ALERT,
     "TLS, a text only": requests.exceptions.SSLError("certificate verify failed"),
-    "the proxy opens no tunnel": requests.exceptions.ProxyError(
-        retried(no_proxy(OSError("Tunnel connection failed: 407 Proxy Authentication Required")))
-    ),
     "the proxy is silent": requests.exceptions.ProxyError(retried(no_proxy(TimeoutError("timed out")))),
     "the proxy closes": requests.exceptions.ProxyError(
         retried(no_proxy(http.client.RemoteDisconnected("Remote end closed connection")))
@@ -196,3 +193,10 @@ def test_only_the_environment_that_is_passed_in_counts(monkeypatch: pytest.Monke
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, HOST)
         assert proxies(API, {"HTTPS_PROXY": PROXY}) == {"https": PROXY}
+
+
+@pytest.mark.parametrize("answer", ["407 Proxy Authentication Required", "403 Forbidden", "502 Bad Gateway"])
+def test_a_proxy_that_opens_no_tunnel_was_not_handed_the_request(answer: str) -> None:
+    """http.client raises this while it asks for the tunnel, before any request goes through it."""
+    error = requests.exceptions.ProxyError(retried(no_proxy(OSError(f"Tunnel connection failed: {answer}"))))
+    assert _no_answer(error) == NoAnswer(sent=False, reason="the proxy does not let us through")
