@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-pyproject
 
-.PHONY: demo test lint latency clean
+.PHONY: demo test lint latency crash clean
 
 demo: $(STAMP)  ## The main job, over the example files, against the simulated API
 	@$(BIN)/canarysync demo
@@ -19,6 +19,9 @@ lint: $(STAMP)  ## ruff and mypy
 
 latency: $(STAMP)  ## How long from a drop to the server
 	$(BIN)/python -m benchmarks.latency
+
+crash: $(STAMP)  ## Kill it, or fail it, at every system call (ten minutes; needs strace)
+	$(BIN)/python -m campaigns.crash
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

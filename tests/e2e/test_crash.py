@@ -1,0 +1,27 @@
+"""A thinned run of the crash campaign (campaigns/crash.py): every sixteenth point. `make crash` tries them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from campaigns import crash
+from canarysync.sandbox import Sandbox
+
+STEP = 16
+
+pytestmark = pytest.mark.skipif(not crash.available(), reason="strace is missing: sudo apt install strace")
+
+
+@pytest.mark.parametrize("kind", ["kill", "error"])
+def test_nothing_is_lost_and_nothing_is_twice(kind: str, tmp_path: Path, sandbox: Sandbox) -> None:
+    counts = crash.count_calls(tmp_path / "count", sandbox.url)
+    points = list(crash.points(counts, [kind]))[::STEP]
+    assert len(points) >= 5
+    struck = 0
+    for number, point in enumerate(points):
+        hit, wrong = crash.try_point(point, tmp_path / str(number), sandbox)
+        assert not wrong, f"{point}: {wrong}"
+        struck += hit
+    assert struck >= len(points) // 2
