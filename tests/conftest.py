@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from canarysync.sandbox import Sandbox
 from tests.support import Site, make_site
+
+# Half of the usual examples, as the suite runs at every change; and no deadline: machines are busy at times.
+settings.register_profile("canarysync", max_examples=50, deadline=None)
+settings.load_profile("canarysync")
 
 _FORBIDDEN_FOLDER = "/var/lib/canarysync"
 _violations: list[str] = []
