@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
-import time
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -15,6 +18,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from canarysync import __version__
 from canarysync.answers import Answer, NoAnswer, Reply
 from canarysync.config import Api as ApiConfig
+from canarysync.deadlines import Deadlines
 from canarysync.model import Score
 from canarysync.schema.formats import is_loopback
 
@@ -30,6 +34,58 @@ _NEVER_SENT = {
 }
 
 
+class _Request:
+    """A request under way, and the connection that it goes over, once that is known."""
+
+    connection: urllib3.connection.HTTPConnection | None = None
+
+    def cut(self) -> None:
+        """End whatever is going on there: a thread that waits for the server gets an error."""
+        socket_ = getattr(self.connection, "sock", None)
+        with suppress(OSError):
+            if socket_ is not None:
+                socket_.shutdown(socket.SHUT_RDWR)
+
+
+_this_thread = threading.local()  # .request: the _Request that it is making
+
+
+class _HttpConnection(urllib3.connection.HTTPConnection):
+    def request(self, *arguments: Any, **more: Any) -> None:
+        _this_thread.request.connection = self
+        super().request(*arguments, **more)
+
+
+class _HttpsConnection(urllib3.connection.HTTPSConnection):
+    def request(self, *arguments: Any, **more: Any) -> None:
+        _this_thread.request.connection = self
+        super().request(*arguments, **more)
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter, with connections that say by whom they are used."""
+
+    def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
+        super().init_poolmanager(*arguments, **more)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *arguments: Any, **more: Any) -> urllib3.ProxyManager:
+        manager: urllib3.ProxyManager = super().proxy_manager_for(*arguments, **more)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+_POOLS = {"http": _HttpPool, "https": _HttpsPool}
+
+
 class Http:
     """One session for the whole process: keep-alive, a pool as large as the concurrency, no hidden settings.
 
@@ -40,14 +96,15 @@ class Http:
     def __init__(self, config: ApiConfig, environment: Mapping[str, str]) -> None:
         self._base = config.url.rstrip("/")
         self._timeout = (config.connect_timeout_s, config.read_timeout_s)
-        self._most_s = 2 * config.read_timeout_s
+        self._most_s = config.connect_timeout_s + 2 * config.read_timeout_s
+        self._deadlines = Deadlines()
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.verify = str(config.ca_bundle) if config.ca_bundle else True
         self._session.proxies = proxies(config, environment)
         # Sixteen above the workers: a token exchange or a probe must not push a worker's connection out.
         size = config.concurrency + 16
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=size, max_retries=0)
+        adapter = _Adapter(pool_connections=1, pool_maxsize=size, max_retries=0)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
         self._session.headers = requests.structures.CaseInsensitiveDict(
@@ -58,37 +115,38 @@ class Http:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None, most_bytes: int = 1 << 20
     ) -> Reply:
         """One attempt. Redirects are not followed; an answer is read up to ``most_bytes`` and for a bounded time."""
-        started_s = time.monotonic()
-        try:
-            response = self._session.request(
-                method,
-                self._base + path,
-                data=body,
-                headers=dict(headers),
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-            )
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            return _no_answer(error)
-        with response:
-            content, complete = self._read(response, most_bytes, started_s)
-            return Answer(
-                response.status_code,
-                response.headers.get("Content-Type", ""),
-                content,
-                response.headers.get("Retry-After"),
-                complete,
-            )
+        request = _this_thread.request = _Request()
+        with self._deadlines.within(self._most_s, request.cut):
+            try:
+                response = self._session.request(
+                    method,
+                    self._base + path,
+                    data=body,
+                    headers=dict(headers),
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                    stream=True,
+                )
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                return _no_answer(error)
+            with response:
+                content, complete = self._read(response, most_bytes)
+                return Answer(
+                    response.status_code,
+                    response.headers.get("Content-Type", ""),
+                    content,
+                    response.headers.get("Retry-After"),
+                    complete,
+                )
 
-    def _read(self, response: requests.Response, most_bytes: int, started_s: float) -> tuple[bytes, bool]:
-        """The body as it came, and whether that is all of it: no decoding, so no bombs; no endless dripping."""
+    def _read(self, response: requests.Response, most_bytes: int) -> tuple[bytes, bool]:
+        """The body as it came, and whether that is all of it: no decoding, so no bombs."""
         parts, size = [], 0
         try:
             while part := response.raw.read1(_CHUNK_BYTES, decode_content=False):
                 parts.append(part)
                 size += len(part)
-                if size > most_bytes or time.monotonic() - started_s > self._most_s:
+                if size > most_bytes:
                     return b"".join(parts), False
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
             return b"".join(parts), False

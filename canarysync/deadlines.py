@@ -1,0 +1,66 @@
+"""An end for what has none: one thread that cuts off, when its time is up, whatever is not done by then.
+
+A socket's timeout starts anew with every byte: a server that drips one byte a second could hold a worker for ever.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(order=True, slots=True)
+class _Limit:
+    until_s: float
+    cut: Callable[[], None] = field(compare=False)
+    done: bool = field(default=False, compare=False)
+
+
+class Deadlines:
+    """Any number of limits, watched by one thread, which sleeps while there are none."""
+
+    def __init__(self) -> None:
+        self._limits: list[_Limit] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def within(self, seconds: float, cut: Callable[[], None]) -> Iterator[None]:
+        """Call ``cut``, from another thread, if the block takes longer than ``seconds``."""
+        limit = _Limit(time.monotonic() + seconds, cut)
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
+                self._thread.start()
+            heapq.heappush(self._limits, limit)
+            if self._limits[0] is limit:
+                self._changed.notify()
+        try:
+            yield
+        finally:
+            limit.done = True
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait(self._pause_s())
+                late = self._taken_late()
+            for limit in late:
+                if not limit.done:
+                    limit.cut()
+
+    def _pause_s(self) -> float | None:
+        """Until the first limit that is not done; those done in time are forgotten on the way."""
+        while self._limits and self._limits[0].done:
+            heapq.heappop(self._limits)
+        return max(self._limits[0].until_s - time.monotonic(), 0.0) if self._limits else None
+
+    def _taken_late(self) -> list[_Limit]:
+        late, now_s = [], time.monotonic()
+        while self._limits and self._limits[0].until_s <= now_s:
+            late.append(heapq.heappop(self._limits))
+        return late
