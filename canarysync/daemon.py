@@ -116,6 +116,7 @@ class Daemon:
         try:
             for desk in self._desks:
                 self._open(desk)
+            self._tell_of_orphans()
             self._workers.start()
             self._loop()
         finally:
@@ -150,6 +151,15 @@ class Daemon:
                 self._desks[number].scan_wanted = True
 
         return hint
+
+    def _tell_of_orphans(self) -> None:
+        """Entries of routes that have left the config: nobody looks after them, and their twins wait for them."""
+        configured = {desk.lane.route.name for desk in self._desks}
+        for name, route_id in self._ledger.routes().items():
+            entries = len(self._ledger.open_entries(route_id)) if name not in configured else 0
+            if entries:
+                message = "the ledger has unfinished files of a route that is not in the config"
+                event(_log, logging.WARNING, message, route=name, files=entries)
 
     # --- the loop ------------------------------------------------------------------------------------
 

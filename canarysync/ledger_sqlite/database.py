@@ -98,6 +98,8 @@ class Database:
         self._reading = threading.Lock()
         self._riding: dict[str, Callable[[sqlite3.Connection], object]] = {}
         self._writer = _connect(path, read_only=read_only)
+        there = path.stat()
+        self._place = (there.st_dev, there.st_ino)
         if read_only:
             self._reader = self._writer
             return
@@ -151,6 +153,7 @@ class Database:
         failure: Exception = LedgerError("write", str(self.path), "the transaction was broken off")
         committed = False
         try:
+            self._check_in_place()
             self._writer.execute("BEGIN IMMEDIATE")
             for change in riding.values():
                 change(self._writer)
@@ -158,7 +161,7 @@ class Database:
                 job.run(self._writer)
             self._writer.execute("COMMIT")
             committed = True
-        except sqlite3.Error as error:
+        except (sqlite3.Error, LedgerError) as error:
             failure = error
         finally:
             if self._writer.in_transaction:
@@ -168,6 +171,16 @@ class Database:
             for job in jobs:
                 job.error = job.error if committed else job.error or failure
                 job.done = True
+
+    def _check_in_place(self) -> None:
+        """SQLite goes on writing into a file that was deleted or replaced; what it recorded there would be lost."""
+        try:
+            there = self.path.stat()
+        except OSError:
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != self._place:
+            hint = "restore the state folder, or stop canarysync and start it again"
+            raise LedgerError("write the ledger", str(self.path), "the database was removed or replaced", hint)
 
     def read(self, sql: str, *arguments: object) -> list[sqlite3.Row]:
         """All rows of a query, as they were last committed."""

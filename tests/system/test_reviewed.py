@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from canarysync.errors import Exit, SetupError
+from canarysync.errors import Exit, LedgerError, SetupError
+from canarysync.report import Event
 from canarysync.sandbox import Endpoint, Sandbox
 from canarysync.service import service
+from canarysync.step import Outcome
 from tests.support import PATIENCE_S, Site, make_site, score, stored
 
 
@@ -149,3 +151,37 @@ def test_failing_looks_come_ever_more_slowly(site: Site, sandbox: Sandbox) -> No
     site.once(wait_s=2)
     assert time.monotonic() - started_s < PATIENCE_S
     assert sandbox.requests["scores", 500] <= 12  # 100 ms, doubling, to 500 ms; half of that at least
+
+
+def test_nothing_is_sent_once_the_state_folder_is_gone(site: Site, sandbox: Sandbox) -> None:
+    """SQLite itself would not notice: what it records into a deleted file is lost with the process."""
+    site.put("first.json", score(1))
+
+    def seen(event: Event) -> None:
+        if event.name == "first.json":
+            shutil.rmtree(site.home / "state")
+            site.put("second.json", score(2))
+        elif event.step.outcome is Outcome.DEFERRED:
+            daemon.stop()
+
+    with (
+        pytest.raises(LedgerError, match="removed"),
+        service(site.config, os.environ, observer=seen) as daemon,
+    ):
+        daemon.run()
+    assert put_count(sandbox) == 1
+    assert site.waiting() == ["second.json"]
+
+
+def test_unfinished_files_of_a_route_that_left_the_config_are_told_of(site: Site, sandbox: Sandbox) -> None:
+    sandbox.faults.add("put:status=408")
+    site.put("visit.json", score(1))
+    assert site.once().exit_code() == Exit.TRY_AGAIN
+    text = site.config_path.read_text()
+    other = site.home / "other"
+    other.mkdir()
+    site.config_path.write_text(
+        text.replace(str(site.drop.parent), str(other)).replace("folder: clinic", "folder: other")
+    )
+    told = site.cli("run-once", "-c", str(site.config_path))
+    assert "not in the config route=clinic files=1" in told.stderr
