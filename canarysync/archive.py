@@ -34,8 +34,11 @@ class Unfiled:
 class Archive:
     """The done/ and failed/ folders of one route."""
 
-    def __init__(self, route: Route, ledger: Ledger, now: Callable[[], datetime], endpoint: str) -> None:
+    def __init__(
+        self, route: Route, present: Callable[[], bool], ledger: Ledger, now: Callable[[], datetime], endpoint: str
+    ) -> None:
         self._route = route
+        self._present = present
         self._ledger = ledger
         self._now = now
         self._endpoint = endpoint
@@ -67,7 +70,7 @@ class Archive:
             else:
                 return Unfiled("no free name for it")
         except OSError as error:
-            return Unfiled(f"cannot be filed: {os.strerror(error.errno or 0)}")
+            return Unfiled(f"cannot be filed: {error.strerror or type(error).__name__}")
         self._ledger.filed(entry, self._now())
         if done and not entry.detached:
             self._drop_stale_error(entry.name)
@@ -96,6 +99,7 @@ class Archive:
             signature=entry.signature,
             sha256=entry.sha256,
             sidecar=lambda missing: self._sidecar(entry, details, missing),
+            present=self._present,
             content=content.data if content is not None and content.sha256 == entry.sha256 else None,
         )
 

@@ -25,6 +25,7 @@ class Move:
     """One file on its way out of the drop folder. ``source`` is None when it is no longer there, and ``sha256``
     for a file that was never read.
 
+    ``present`` says whether the drop folder is there: while it is not, a missing file means nothing.
     ``sidecar`` gives the sidecar's bytes, once it is known whether the file is missing. ``content`` is what was
     read, while the process that read it lives.
     """
@@ -39,6 +40,7 @@ class Move:
     sha256: str | None
     sidecar: Callable[[bool], bytes]
     content: bytes | None = field(default=None, repr=False)
+    present: Callable[[], bool] = lambda: True
 
 
 class TargetTaken(Exception):
@@ -112,10 +114,13 @@ def _move(move: Move, target: Path, ours: bool) -> bool:
     source = move.source
     here = source is not None and _is_the_file(move, source)
     found = here or move.content is not None
+    if not here:
+        _check_present(move)
     _write_sidecar(move, missing=not found, ours=ours)
     try:
         if here and source is not None and _rename(move, source, target):
             return True
+        _check_present(move)
         if move.content is not None:
             durable.write_new(target, move.content, _temporary(move))
             return True
@@ -125,6 +130,12 @@ def _move(move: Move, target: Path, ours: bool) -> bool:
     if here:  # it was there a moment ago: say in the sidecar that it is not any more
         _write_sidecar(move, missing=True, ours=True)
     return False
+
+
+def _check_present(move: Move) -> None:
+    """The file is not there: is its folder? In the place of a file that is only away, nothing may be filed."""
+    if not move.present():
+        raise FileNotFoundError(errno.ENOENT, "the drop folder is gone", str(move.drop))
 
 
 def _rename(move: Move, source: Path, target: Path) -> bool:

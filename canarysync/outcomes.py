@@ -63,7 +63,7 @@ class Outcomes:
         self._now = tools.now
         self._chance = tools.chance
         self._read_back_wait_s = tools.read_back_wait_s
-        self._archive = Archive(route, tools.ledger, tools.now, tools.endpoint)
+        self._archive = Archive(route, present, tools.ledger, tools.now, tools.endpoint)
 
     # --- ends ----------------------------------------------------------------------------------------
 
