@@ -11,6 +11,7 @@ from canarysync.answers import (
     Answer,
     Deferred,
     HoldApi,
+    InDoubt,
     Refused,
     Reply,
     Unauthorized,
@@ -20,7 +21,6 @@ from canarysync.answers import (
     judge_other,
     judge_put,
 )
-from canarysync.answers import InDoubt as Doubtful
 from canarysync.model import Score, Token
 from canarysync.readback import RemoteScore, scores_in
 
@@ -29,7 +29,7 @@ V = TypeVar("V")
 NoToken = Deferred | HoldApi | Unreachable
 """Why there is no token now; none of these is any file's fault."""
 
-PutVerdict = Uploaded | Refused | Deferred | Unreachable | HoldApi | Doubtful
+PutVerdict = Uploaded | Refused | Deferred | Unreachable | HoldApi | InDoubt
 
 
 class Tokens(Protocol):

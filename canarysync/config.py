@@ -33,7 +33,7 @@ class SecretKind(StrEnum):
     CREDENTIAL = "credential"
 
 
-class InDoubt(StrEnum):
+class DoubtPolicy(StrEnum):
     """What to do with a score in doubt when the API cannot say whether it is there."""
 
     HOLD = "hold"
@@ -76,7 +76,7 @@ class Route:
     rescan_s: float
     max_size_bytes: int
     retry: RetryPolicy
-    in_doubt: InDoubt
+    in_doubt: DoubtPolicy
     group: str | None
 
 
@@ -228,7 +228,7 @@ def _route(route: Values, base: Path) -> Route:
         rescan_s=_seconds(route["rescan"]),
         max_size_bytes=_bytes(route["max_size"]),
         retry=_retry(route["retry"]),
-        in_doubt=InDoubt(route["in_doubt"]),
+        in_doubt=DoubtPolicy(route["in_doubt"]),
         group=route["group"],
     )
 

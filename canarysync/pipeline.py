@@ -18,8 +18,7 @@ from canarysync import filing, reading
 from canarysync.answers import Deferred, HoldApi, InDoubt, Refused, Unreachable, Uploaded
 from canarysync.calls import NoToken, Unanswerable
 from canarysync.candidates import syntax_of
-from canarysync.config import InDoubt as WhenInDoubt
-from canarysync.config import Route
+from canarysync.config import DoubtPolicy, Route
 from canarysync.ledger import DECIDED, Draft, Entry, Taken
 from canarysync.model import Code, Held, Kind, Proof, Rejection, Score, Signature, State, Syntax, Token
 from canarysync.outcomes import FOLDER_GONE_WAIT_S, Outcomes, Tools, Valid, api_trouble
@@ -262,7 +261,7 @@ class Pipeline:
 
     def _unanswerable(self, entry: Entry, valid: Valid | None) -> Step:
         """The API lists no scores to us: the route's policy decides."""
-        if self._route.in_doubt is WhenInDoubt.RESEND and valid is not None and entry.status is None:
+        if self._route.in_doubt is DoubtPolicy.RESEND and valid is not None and entry.status is None:
             return self._send(entry.name, self._in_doubt(entry), valid, resent=True, unsure=True)
         return self._outcomes.held(entry, Held.UNANSWERABLE)
 

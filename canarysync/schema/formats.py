@@ -141,7 +141,7 @@ def _proxy_hint(text: str) -> str:
 def _uuid_hint(text: str) -> str:
     if re.fullmatch(r"(?i)urn:uuid:.*|\{.*\}", text, re.DOTALL):
         return "Write the bare UUID, without urn:uuid: and without braces."
-    return "Write 32 hexadecimal digits as 8-4-4-4-12, with hyphens, as the portal shows them."
+    return "Write 32 hexadecimal digits as 8-4-4-4-12, with hyphens."
 
 
 def _duration_hint(text: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from canarysync import folder
-from canarysync.config import InDoubt, Route
+from canarysync.config import DoubtPolicy, Route
 from canarysync.errors import HeldError, LedgerError, SetupError
 from canarysync.folder import FolderGone, make_folders, route_id_in
 from canarysync.lane import Key
@@ -63,7 +63,7 @@ def make_route(home: Path) -> Route:
         rescan_s=60.0,
         max_size_bytes=1 << 20,
         retry=RetryPolicy(1.0, 300.0, None),
-        in_doubt=InDoubt.HOLD,
+        in_doubt=DoubtPolicy.HOLD,
         group=None,
     )
 

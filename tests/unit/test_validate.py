@@ -145,7 +145,7 @@ def test_all_problems_are_told_at_once_in_file_order_with_their_places() -> None
             2,
             15,
             "/assessmentId",
-            "Write 32 hexadecimal digits as 8-4-4-4-12, with hyphens, as the portal shows them.",
+            "Write 32 hexadecimal digits as 8-4-4-4-12, with hyphens.",
         ),
         (3, 1, "/scoreid", "Did you mean `scoreId`?"),
         (6, 3, "/scoreData", "Did you mean `value` by `Value`?"),
