@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from tests.support import Site, make_site
 # Half of the usual examples, as the suite runs at every change; and no deadline: machines are busy at times.
 settings.register_profile("canarysync", max_examples=50, deadline=None)
 settings.load_profile("canarysync")
+
+# What the developer's shell says of proxies and configs is no part of a test.
+for _name in ("CANARYSYNC_CONFIG", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "CREDENTIALS_DIRECTORY"):
+    os.environ.pop(_name, None)
 
 _FORBIDDEN_FOLDER = "/var/lib/canarysync"
 _violations: list[str] = []
@@ -50,13 +55,6 @@ def keeps_to_itself() -> Iterator[None]:
     _violations.clear()
     yield
     assert not _violations, f"this test made {', '.join(_violations)}"
-
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the developer's shell says of proxies and configs is no part of a test."""
-    for name in ("CANARYSYNC_CONFIG", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "CREDENTIALS_DIRECTORY"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
