@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -220,8 +221,8 @@ def _load(path: Path | None) -> Config:
     return config
 
 
-def _print(lines: object) -> None:
-    for line in lines:  # type: ignore[attr-defined]
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
         click.echo(line)
 
 

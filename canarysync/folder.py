@@ -14,7 +14,7 @@ from canarysync.config import Route
 from canarysync.durable import Lock, sync_folder
 from canarysync.errors import SetupError
 
-DROP_MODE, FILED_MODE, STATE_MODE = 0o2770, 0o2750, 0o700
+DROP_MODE, FILED_MODE = 0o2770, 0o2750
 
 
 class FolderGone(Exception):

@@ -110,7 +110,8 @@ class Lane:
         return True
 
     def _prepare(self, lock: Lock) -> None:
-        """Clear up after a crash, and arm the watch. The folder is ours, and no file is being worked on."""
+        """Clear up after a crash, and arm the watch. Nothing is filed meanwhile: visits need the pipeline, which
+        comes last, and those that began before the folder went hold a lock that is no longer its."""
         for folder in (self.route.done, self.route.failed):
             filing.sweep_temporaries(folder)
         unfiled = {entry.id for entry in self._open_entries()}

@@ -12,16 +12,16 @@ from canarysync.mounts import mount_at
 
 LEDGER_NAME = "ledger.sqlite3"
 _LOCK_NAME = "lock"
-_MODE = 0o700
+MODE = 0o700
 
 
 def take(state: Path) -> Lock:
     """Create or check the state folder, and lock it. Raises SetupError with the command that mends it, HeldError."""
     try:
-        state.mkdir(mode=_MODE, parents=True, exist_ok=True)
+        state.mkdir(mode=MODE, parents=True, exist_ok=True)
         _check_owner(state)
         _check_mount(state)
-        state.chmod(_MODE)
+        state.chmod(MODE)
         return Lock(state / _LOCK_NAME, b"canarysync state folder")
     except OSError as error:
         raise SetupError(
