@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from canarysync import state
 from canarysync.cli import cli
 from canarysync.config import SYSTEM_CONFIG, load
 from canarysync.errors import Exit
-from canarysync.folder import DROP_MODE, STATE_MODE
+from canarysync.folder import DROP_MODE
 
 ROOT = Path(__file__).parents[2]
 SERVICE, ONCE, TIMER = (
@@ -81,7 +82,7 @@ def test_exit_codes_mean_what_the_program_means() -> None:
 def test_paths_are_those_of_the_example_configuration(unit: Path) -> None:
     config = load(ROOT / "examples" / "config" / "one-clinic.yaml")
     assert Path("/var/lib") / setting(unit, "StateDirectory") == config.state
-    assert int(setting(unit, "StateDirectoryMode"), 8) == STATE_MODE
+    assert int(setting(unit, "StateDirectoryMode"), 8) == state.MODE
     assert config.api.api_key is not None
     assert setting(unit, "LoadCredential") == f"api-key:{config.api.api_key.name}"
     [writable] = setting(unit, "ReadWritePaths").split()  # one: files cannot be renamed from one to another
