@@ -146,6 +146,32 @@ def status(config_path: Path | None, json_wanted: bool) -> None:
     raise SystemExit(told.exit_code(routes))
 
 
+@cli.command(short_help="Decide on a score in doubt.")
+@click.argument("name")
+@click.option("--uploaded", "uuid", metavar="UUID", help="It is at the API, under this uuid.")
+@click.option("--send-again", is_flag=True, help="It is not at the API: send it again.")
+@click.option("--route", help="Where files of several routes have this name.")
+@_config_option
+def resolve(name: str, uuid: str | None, send_again: bool, route: str | None, config_path: Path | None) -> None:
+    """Decide on a score in doubt, by its file's NAME, or its entry's id as `canarysync status --json` tells it.
+
+    Look at the API first: what you say is believed. The daemon carries it out at its next rescan, `canarysync
+    run-once` when it runs next.
+    """
+    from canarysync import resolve as decisions
+    from canarysync import views
+    from canarysync.answers import as_uuid
+    from canarysync.model import SEND_AGAIN
+
+    resolution = SEND_AGAIN if send_again else as_uuid(uuid)
+    if send_again == (uuid is not None):
+        raise click.UsageError("give either --uploaded UUID or --send-again")
+    if resolution is None:
+        raise click.UsageError("--uploaded wants the score's uuid, such as 0192530c-4ce5-7aa1-be9b-bc52dec8a184")
+    entry = decisions.resolve(_load(config_path), name, resolution, route)
+    click.echo(views.resolved_line(entry, resolution))
+
+
 @cli.command(short_help="Write a starter configuration, make the folders.")
 @click.argument("folder", type=_PATH)
 @click.option("--output", "-o", type=_PATH, default="canarysync.yaml", show_default=True, help="The file to write.")

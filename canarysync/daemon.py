@@ -240,6 +240,8 @@ class Daemon:
             event(_log, logging.WARNING, "folder is back", route=desk.lane.route.name)
         for key in (*chunk.keys, *map(Key, chunk.names)):
             desk.tracks.found(key)
+        for key in chunk.resolved:
+            desk.tracks.hinted(key)
         if chunk.finished or chunk.gone:
             desk.scans_finished += 1
             pause_s = min(desk.lane.rescan_s, GONE_RESCAN_S) if chunk.gone else desk.lane.rescan_s

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from canarysync.errors import HeldError
 
@@ -35,6 +36,14 @@ def sync_folder(folder: Path) -> None:
             _log.warning("folder cannot be fsynced: a power cut may undo the last moves", extra={"path": folder})
     finally:
         os.close(fd)
+
+
+def has_room(folder: Path, room_bytes: int) -> bool:
+    """Whether the file system of ``folder`` has so much left for us, and a name. Where it does not tell, yes."""
+    seen = os.statvfs(folder)
+    return not (seen.f_blocks > 0 and seen.f_bavail * seen.f_frsize < room_bytes) and not (
+        seen.f_files > 0 and seen.f_favail == 0
+    )
 
 
 def write_new(path: Path, content: bytes, temporary: str, mode: int = 0o640) -> None:
@@ -121,7 +130,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Lock:
-    """An flock(2) on a file whose second line says who holds it. The first line belongs to the caller."""
+    """An flock(2) on a file whose second line says who holds it. The first line belongs to the caller.
+
+    ``note`` is what the caller, or a holder before it, left beside its name: None where nobody ever did, empty where
+    it cannot be read.
+    """
 
     def __init__(self, path: Path, first_line: bytes, *, create: bool = True) -> None:
         """Take the lock on ``path``, or raise HeldError naming the holder. A new file gets ``first_line``."""
@@ -129,9 +142,14 @@ class Lock:
         self._fd = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0) | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
         try:
             self._take()
-            if not self.first_line():
+            self.note: str | None = None
+            if self.first_line():
+                note = self._second_line().get("note", "")
+                self.note = note if note is None else str(note)
+            else:
                 os.pwrite(self._fd, first_line.rstrip(b"\n") + b"\n", 0)
-            self._sign()
+            self._since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            self._sign(self.note)
         except BaseException:
             os.close(self._fd)
             raise
@@ -160,22 +178,34 @@ class Lock:
             return False
         return (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev)
 
-    def _sign(self) -> None:
-        since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    def leave_note(self, note: str) -> None:
+        """Keep ``note`` (one short line) with the lock, durably, for whoever takes it next."""
+        if note != self.note:
+            self._sign(note)
+            self.note = note
+
+    def _sign(self, note: str | None) -> None:
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": self._since, "note": note}
         start = len(self.first_line()) + 1
         line = json.dumps(holder).encode() + b"\n"
         os.pwrite(self._fd, line, start)
         os.ftruncate(self._fd, start + len(line))
         os.fsync(self._fd)
 
-    def _holder(self) -> str:
-        lines = os.pread(self._fd, 4096, 0).split(b"\n")
+    def _second_line(self) -> dict[str, Any]:
+        """What the holder wrote; empty where that is nothing, or torn."""
         try:
-            holder = json.loads(lines[1])
+            found = json.loads(os.pread(self._fd, 4096, 0).split(b"\n")[1])
+        except (IndexError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _holder(self) -> str:
+        holder = self._second_line()
+        try:
             host, since = str(holder["host"])[:64], str(holder["since"])[:32]
             return f"process {int(holder['pid'])} on {host!a} since {since!a}"
-        except (IndexError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             return "another process"
 
     def release(self) -> None:

@@ -49,6 +49,10 @@ class SetupError(CanarysyncError):
     exit_code = Exit.CONFIG
 
 
+class LedgerDamaged(SetupError):
+    """The ledger's file is no database, or does not pass its integrity check."""
+
+
 class IoTrouble(CanarysyncError):
     """The system could not do something that it may well do at the next try (a full disk, an I/O error)."""
 

@@ -17,7 +17,10 @@ from canarysync import durable
 from canarysync.model import Kind, Signature
 from canarysync.reading import CHUNK_BYTES, Content, NotRead, look, open_safely, read
 
-_SIDECAR_MOST_BYTES = 16 << 20
+SIDECAR_MOST_BYTES = 16 << 20
+
+_ROOM_BYTES = 256 << 10
+"""So much has to be free where a file will be filed, before its score is sent: a sidecar, for each of many workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,9 @@ def obstacle(source: Path, folders: tuple[Path, ...]) -> str:
             return f"{folder.name}/ is not there"
         if not os.access(folder, os.W_OK | os.X_OK):
             return f"no right to write in {folder.name}/"
+    full = next((folder.name for folder in folders if not durable.has_room(folder, _ROOM_BYTES)), None)
+    if full is not None:
+        return f"no room in {full}/"
     parent, file, user = os.stat(source.parent), os.lstat(source), os.geteuid()
     if parent.st_mode & stat.S_ISVTX and user not in (0, parent.st_uid, file.st_uid):
         return f"{source.parent.name}/ has the sticky bit, and the file belongs to another user"
@@ -247,7 +253,7 @@ def _our_sidecar(move: Move) -> bool:
 
 def _sidecar_at(path: Path) -> dict[str, Any]:
     """What a sidecar says; nothing if it is none. Raises OSError where it cannot be read now."""
-    content = read(path, _SIDECAR_MOST_BYTES)
+    content = read(path, SIDECAR_MOST_BYTES)
     if isinstance(content, NotRead) and content.kind is Kind.UNREADABLE:
         raise _unreadable(path)
     try:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 from canarysync.candidates import MARKER
@@ -21,10 +20,10 @@ class FolderGone(Exception):
     """The drop folder that we know is not there now (an unmounted share?): wait, and conclude nothing."""
 
 
-def take(route: Route, known_id: str | None, remember: Callable[[str], None]) -> Lock:
+def take(route: Route, known_id: str | None) -> Lock:
     """Lock a route's drop folder, and make sure that it is the one that the ledger knows.
 
-    At a route's first start the folder gets its id, which ``remember`` stores before anything else happens.
+    At a route's first start the folder gets its id, for the caller to remember, and what else is missing.
     Raises FolderGone, HeldError when another canarysync has it, SetupError when it cannot be used at all.
     """
     marker = route.drop / MARKER
@@ -44,7 +43,6 @@ def take(route: Route, known_id: str | None, remember: Callable[[str], None]) ->
         _compare(route, known_id, found)
         if known_id is None:
             sync_folder(route.drop)
-            remember(found)
             make_missing(route)
     except BaseException:
         lock.release()

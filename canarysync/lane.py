@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -21,6 +22,7 @@ from canarysync.model import Observation
 from canarysync.mounts import mount_at
 from canarysync.outcomes import FOLDER_GONE_WAIT_S, Tools
 from canarysync.pipeline import Pipeline
+from canarysync.recovery import recover
 from canarysync.settle import Wait, quiet_period_s, settle, unchanged_since
 from canarysync.step import Outcome, Step
 
@@ -57,12 +59,13 @@ class Visit:
 class Chunk:
     """A part of a scan: names in the folder, and ``keys`` of what the ledger holds open.
 
-    ``gone``: the folder is not there (any more), which is not the same as empty. ``trouble``: it is not to be had
-    for another reason.
+    ``resolved`` are those of them that a person has decided on. ``gone``: the folder is not there (any more), which
+    is not the same as empty. ``trouble``: it is not to be had for another reason.
     """
 
     names: list[str] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
+    resolved: list[Key] = field(default_factory=list)
     finished: bool = False
     gone: bool = False
     trouble: str = ""
@@ -96,18 +99,36 @@ class Lane:
             raise from_os("open the route", str(self.route.drop), error) from None
 
     def _open(self) -> bool:
-        ledger, name = self._tools.ledger, self.route.name
         try:
-            lock = take(self.route, ledger.route_id(name), lambda found: ledger.register_route(name, found))
+            lock = take(self.route, self._tools.ledger.route_id(self.route.name))
         except FolderGone:
             return False
         self._lock = lock
         try:
+            self._recognise(lock)
             self._prepare(lock)
         except BaseException:
             self.close()
             raise
         return True
+
+    def _recognise(self, lock: Lock) -> None:
+        """Is this the ledger that the folder was last worked on with? If not, or if it is older than it was then, it
+        does not know all that was sent."""
+        ledger, route_id, now = self._tools.ledger, route_id_in(lock.first_line()), self._tools.now()
+        known = route_id in ledger.routes().values()
+        complete = known and ledger.has_reached(lock.note or "")
+        new = lock.note is None
+        if not complete and not new:
+            lock.leave_note("")  # until the recovery has ended, no ledger will do
+        if ledger.route_id(self.route.name) != route_id:
+            ledger.register_route(self.route.name, route_id)
+        if complete:
+            return
+        if known and not new:
+            ledger.keep_copy(now)
+        recover(self.route, route_id, ledger, now, new=new)
+        lock.leave_note(ledger.bookmark())
 
     def _prepare(self, lock: Lock) -> None:
         """Clear up after a crash, and arm the watch. Nothing is filed meanwhile: visits need the pipeline, which
@@ -139,10 +160,6 @@ class Lane:
             file_system=mount.fs_type, settle_s=self.quiet_s, rescan_s=self.rescan_s,
         )  # fmt: skip
 
-    def _open_keys(self) -> list[Key]:
-        """What the ledger has not seen filed yet: to be visited, whether the folder has such a name or not."""
-        return [Key(e.name, e.id if e.detached else None) for e in self._open_entries()]
-
     def _open_entries(self) -> Sequence[Entry]:
         assert self._lock is not None
         return self._tools.ledger.open_entries(route_id_in(self._lock.first_line()))
@@ -155,11 +172,18 @@ class Lane:
         """Whether the folder that we locked is still the one at its path."""
         return self._lock is not None and self._lock.same_file()
 
+    def _leave_bookmark(self) -> None:
+        """Note in the folder how far the ledger has come, so that an older one will be recognised as such."""
+        with suppress(OSError, LedgerError):  # the next scan notes it
+            if self._lock is not None and self._pipeline is not None:
+                self._lock.leave_note(self._tools.ledger.bookmark())
+
     def close(self) -> None:
         """Disarm, and let go of the folder."""
         if self._watch is not None:
             self._watch.stop()
         if self._lock is not None:
+            self._leave_bookmark()
             self._lock.release()
         self._watch = self._lock = self._scan = self._pipeline = None
 
@@ -192,15 +216,18 @@ class Lane:
         if self._watch is not None and not self._watch.alive():
             self._watch.stop()
             self._arm()
-        keys: list[Key] = []
+        entries: Sequence[Entry] = ()
         if self._scan is None:
-            scan, keys = Scan(self.route.drop, self._matcher), self._open_keys()
+            # What is not filed yet is to be visited, whether the folder has such a name or not.
+            scan, entries = Scan(self.route.drop, self._matcher), self._open_entries()
             self._scan = (scan, iter(scan))
         scan, names = self._scan
-        chunk = Chunk(list(islice(names, CHUNK)), keys)
+        resolved = [_key_of(entry) for entry in entries if entry.resolution]
+        chunk = Chunk(list(islice(names, CHUNK)), [_key_of(entry) for entry in entries], resolved)
         if len(chunk.names) < CHUNK:
             chunk.finished, self._scan = True, None
             self.skipped = dict(scan.skipped)
+            self._leave_bookmark()
         return chunk
 
     def visit(self, key: Key, since: Observation | None, may_send: bool) -> Visit:
@@ -208,10 +235,11 @@ class Lane:
         try:
             return self._visit(key, since, may_send)
         except LedgerError as error:
-            return Visit(Step(Outcome.DEFERRED, f"cannot {error.operation}: {error.cause}", _LEDGER_WAIT_S), since)
+            reason = f"cannot {error.operation}: {error.cause}"
+            return Visit(Step(Outcome.DEFERRED, reason, _LEDGER_WAIT_S, trouble=True), since)
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            return Visit(Step(Outcome.DEFERRED, reason, _TROUBLE_WAIT_S), since)
+            return Visit(Step(Outcome.DEFERRED, reason, _TROUBLE_WAIT_S, trouble=True), since)
         except Exception as error:
             event(_log, logging.ERROR, "defect", route=self.route.name, file=key.name, error=where(error))
             return Visit(Step(Outcome.DEFERRED, "a defect in canarysync, see the log", _DEFECT_WAIT_S), since)
@@ -232,3 +260,7 @@ class Lane:
             until_s = state.until_s if isinstance(state, Wait) else now_s + self.quiet_s
             step = Step(Outcome.UNSETTLED, "until it is quiet", max(until_s - time.monotonic(), 0.0))
         return Visit(step, since)
+
+
+def _key_of(entry: Entry) -> Key:
+    return Key(entry.name, entry.id if entry.detached else None)

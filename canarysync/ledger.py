@@ -18,13 +18,16 @@ DECIDED = DONE | FAILED
 """The outcome is known; only the filing can be left."""
 
 LEGAL: Mapping[State | None, frozenset[State]] = {
-    None: frozenset({State.INTENDED, State.DUPLICATE, State.REJECTED}),
+    # IN_DOUBT for a file that waited while the ledger was lost.
+    None: frozenset({State.INTENDED, State.IN_DOUBT, State.DUPLICATE, State.REJECTED}),
     # A request is on its way, or was when we died.
     State.INTENDED: frozenset({State.IN_DOUBT, State.UPLOADED, State.DEFERRED, State.REFUSED, State.GAVE_UP}),
-    # INTENDED only after two looks, or where the route says `in_doubt: resend`.
-    State.IN_DOUBT: frozenset({State.IN_DOUBT, State.UPLOADED, State.INTENDED, State.REFUSED, State.WITHDRAWN}),
-    # Known not to be at the API.
-    State.DEFERRED: frozenset({State.INTENDED, State.DEFERRED, State.GAVE_UP, State.WITHDRAWN}),
+    # INTENDED only after two looks, or where the route or a person says so; DUPLICATE only where a person does.
+    State.IN_DOUBT: frozenset(
+        {State.IN_DOUBT, State.UPLOADED, State.DUPLICATE, State.INTENDED, State.REFUSED, State.WITHDRAWN}
+    ),
+    # Known not to be at the API; IN_DOUBT where this ledger turns out to be older than the folder.
+    State.DEFERRED: frozenset({State.INTENDED, State.DEFERRED, State.IN_DOUBT, State.GAVE_UP, State.WITHDRAWN}),
 }
 """From each state (None: no entry yet) to those that may follow. What is not a key is final."""
 
@@ -47,7 +50,8 @@ class Entry:
 
     ``target`` is the name reserved in done/ or failed/ once the outcome is known. ``detached`` means that
     the file no longer holds what was sent. ``forbidden`` of its attempts were answered with 403. ``resent``
-    means that it was sent again, and that the look for twins after that is still due.
+    means that it was sent again, and that the look for twins after that is still due. ``resolution`` is what a
+    person decided: its uuid, or ``SEND_AGAIN``.
     """
 
     id: str
@@ -72,13 +76,36 @@ class Entry:
     proof: Proof | None = None
     first_look_at: datetime | None = None
     held: Held | None = None
+    resolution: str | None = None
     resent: bool = False
     possible_duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What a sidecar says of an entry that the ledger may have lost. ``signature`` is None once the file was moved."""
+
+    entry_id: str
+    route_id: str
+    name: str
+    target: str
+    sha256: str | None
+    state: State
+    at: datetime
+    signature: Signature | None = None
+    attempts: int = 0
+    code: Code | None = None
+    status: int | None = None
+    assessment_id: str | None = None
+    identity: Identity | None = None
+    uuid: str | None = None
+    proof: Proof | None = None
+    possible_duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Claimed:
-    """The entry is ours, its intent is on disk: the request may go."""
+    """The entry is ours, and on disk: where it is INTENDED, the request may go."""
 
     entry: Entry
 
@@ -129,7 +156,8 @@ class Ledger(Protocol):
         """The entry as it is now."""
 
     def intend(self, draft: Draft, at: datetime) -> Claimed | Taken:
-        """Step 1: a new entry in INTENDED, its attempt counted, unless another one owns the fingerprint."""
+        """Step 1: a new entry in INTENDED, its attempt counted, unless another one owns the fingerprint. In IN_DOUBT,
+        with no attempt, where the name is a suspect (``suspect``)."""
 
     def intend_again(self, entry: Entry, at: datetime, *, resent: bool) -> Entry:
         """Step 1 for an entry that was deferred, or in doubt and found absent (``resent``)."""
@@ -156,6 +184,13 @@ class Ledger(Protocol):
 
     def duplicate(self, draft: Draft, owner: Entry, target: str, at: datetime) -> Entry:
         """A new entry for a file whose score ``owner`` has already uploaded."""
+
+    def share(self, entry: Entry, uuid: str, target: str, at: datetime) -> Entry:
+        """A person says that the score in doubt is the one that another entry owns by this ``uuid``."""
+
+    def resolve(self, entry: Entry, resolution: str) -> None:
+        """Note what a person decided of an entry in doubt; the next pass carries it out. For use beside the process
+        that owns the ledger. Raises LedgerError when the entry is no longer in doubt."""
 
     def fail(
         self, subject: Draft | Entry, state: State, code: Code, status: int | None, target: str, at: datetime
@@ -185,6 +220,23 @@ class Ledger(Protocol):
 
     def counts(self, route_id: str) -> Counts:
         """How many entries stand where."""
+
+    def bookmark(self) -> str:
+        """Which ledger this is, and how far it has come: to be kept outside of it."""
+
+    def has_reached(self, bookmark: str) -> bool:
+        """Whether this is the ledger of ``bookmark``, and no older than it was then."""
+
+    def keep_copy(self, at: datetime) -> None:
+        """Set a copy of the ledger aside, as it is before a recovery."""
+
+    def take_in(self, pasts: Sequence[Past], at: datetime) -> None:
+        """Enter what sidecars say. An entry whose end is known already stays as it is; one that the ledger knows
+        only from before its end, or that stands in the way of a later one, gives way. May be repeated."""
+
+    def suspect(self, route_id: str, names: Collection[str], at: datetime) -> None:
+        """Perhaps a ledger that is lost knew more: the route's undecided entries are in doubt from now on, and so
+        will be, once, the entries of ``names``. May be repeated."""
 
     def flush(self) -> None:
         """Commit what rides on the next commit, when there may not be one soon."""

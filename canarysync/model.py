@@ -170,10 +170,15 @@ class Held(StrEnum):
 
 
 class Proof(StrEnum):
-    """How we know that a score is at the API: the answer to our own request, or a look afterwards."""
+    """How we know that a score is at the API: the answer to our own request, a look afterwards, a person's word."""
 
     RESPONSE = "response"
     READ_BACK = "read-back"
+    PERSON = "person"
+
+
+SEND_AGAIN = "send-again"
+"""What a person may decide of a score in doubt; the other way is the uuid that it has at the API."""
 
 
 @dataclass(frozen=True, slots=True)

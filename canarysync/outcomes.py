@@ -75,9 +75,11 @@ class Outcomes:
         except UuidOwned:
             if proof is Proof.RESPONSE:
                 return self.held(entry, Held.OWNED)
+            if proof is Proof.PERSON:
+                entry = self._ledger.share(entry, uuid, target, self._now())
+                return self.file_away(entry, *_parts(valid))
             return self.in_doubt(entry, "another file was given this score", self.backoff_s(entry))
-        content, score = (valid.content, valid.score) if valid else (None, None)
-        return replace(self.file_away(entry, content, score), api=ApiUp())
+        return replace(self.file_away(entry, *_parts(valid)), api=None if proof is Proof.PERSON else ApiUp())
 
     def duplicate(self, draft: Draft, owner: Entry, valid: Valid) -> Step:
         """``owner`` has uploaded this very score: its uuid is this file's uuid too."""
@@ -159,7 +161,7 @@ class Outcomes:
 
     def too_early(self, entry: Entry) -> Step | None:
         """The recorded time of the next try has not come yet (after a restart, or in another run-once)."""
-        if entry.retry_at is None:
+        if entry.retry_at is None or entry.resolution is not None:
             return None
         most_s = max(self._route.retry.most_s, self._read_back_wait_s, RETRY_AFTER_MOST_S)
         left_s = (entry.retry_at - self._now()).total_seconds()
@@ -186,12 +188,12 @@ class Outcomes:
     def file_away(self, entry: Entry, content: Content | None, details: Details) -> Step:
         """Steps 4 to 6; a failed move is tried again, and never leads to another sending."""
         if not self._present():  # the file is not gone, its folder is: nothing may be filed in its stead
-            return Step(Outcome.DEFERRED, "the drop folder is gone", FOLDER_GONE_WAIT_S, entry=entry)
+            return Step(Outcome.DEFERRED, "the drop folder is gone", FOLDER_GONE_WAIT_S, entry=entry, trouble=True)
         if entry.resent and entry.proof is not None:
             entry = self._check_for_twins(entry)
         filed = self._archive.file_away(entry, content, details)
         if isinstance(filed, Unfiled):
-            return Step(Outcome.DEFERRED, filed.reason, self.aged_backoff_s(entry), entry=entry)
+            return Step(Outcome.DEFERRED, filed.reason, self.aged_backoff_s(entry), entry=entry, trouble=True)
         outcome = Outcome(outcome_of(filed)) if filed.state in DONE else Outcome.FAILED
         return Step(outcome, str(filed.code or ""), entry=filed, more=self._archive.is_there(entry))
 
@@ -205,6 +207,10 @@ class Outcomes:
             owned = self._ledger.owned_uuids([score.uuid for score in listed if score.uuid], entry)
             doubtful = possible_duplicate(entry.identity, listed, owned)
         return self._ledger.twins_checked(entry, possible_duplicate=doubtful)
+
+
+def _parts(valid: Valid | None) -> tuple[Content | None, Score | None]:
+    return (valid.content, valid.score) if valid else (None, None)
 
 
 def api_trouble(verdict: NoToken, entry: Entry | None) -> Step:

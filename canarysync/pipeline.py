@@ -20,7 +20,19 @@ from canarysync.calls import NoToken, Unanswerable
 from canarysync.candidates import syntax_of
 from canarysync.config import DoubtPolicy, Route
 from canarysync.ledger import DECIDED, Draft, Entry, Taken
-from canarysync.model import Code, Held, Kind, Proof, Rejection, Score, Signature, State, Syntax, Token
+from canarysync.model import (
+    SEND_AGAIN,
+    Code,
+    Held,
+    Kind,
+    Proof,
+    Rejection,
+    Score,
+    Signature,
+    State,
+    Syntax,
+    Token,
+)
 from canarysync.outcomes import FOLDER_GONE_WAIT_S, Outcomes, Tools, Valid, api_trouble
 from canarysync.parse import parse
 from canarysync.readback import Absent, Adopt, LookAgain, Near, judge_look
@@ -85,7 +97,7 @@ class Pipeline:
         waiting = self._outcomes.too_early(entry)
         if waiting is not None:
             return waiting
-        return self._look(entry, None) if may_send else Step(Outcome.BLOCKED, entry=entry)
+        return self._settle_doubt(entry, None) if may_send else Step(Outcome.BLOCKED, entry=entry)
 
     def _finish(self, entry: Entry) -> Step:
         """The outcome is known since an earlier pass; only the move is left."""
@@ -113,11 +125,12 @@ class Pipeline:
         if found.changing:
             return Step(Outcome.UNSETTLED)
         if found.kind is Kind.UNREADABLE:
-            return Step(Outcome.DEFERRED, "cannot be read (rights, or an I/O error)", OBSTACLE_WAIT_S, entry=entry)
+            reason = "cannot be read (rights, or an I/O error)"
+            return Step(Outcome.DEFERRED, reason, OBSTACLE_WAIT_S, entry=entry, trouble=True)
         if entry is None:
             return Step(Outcome.GONE)
         if not self._present():
-            return Step(Outcome.DEFERRED, "the drop folder is gone", FOLDER_GONE_WAIT_S, entry=entry)
+            return Step(Outcome.DEFERRED, "the drop folder is gone", FOLDER_GONE_WAIT_S, entry=entry, trouble=True)
         detached = self._part(entry)
         if detached is not None:
             return Step(Outcome.GONE, detached=detached)
@@ -163,11 +176,11 @@ class Pipeline:
         except FileNotFoundError:
             return self._not_read(entry, NotRead(Kind.MISSING))
         if obstacle:
-            return Step(Outcome.DEFERRED, f"not sent: {obstacle}", OBSTACLE_WAIT_S, entry=entry)
+            return Step(Outcome.DEFERRED, f"not sent: {obstacle}", OBSTACLE_WAIT_S, entry=entry, trouble=True)
         if not may_send:
             return Step(Outcome.BLOCKED, entry=entry)
         if entry is not None and entry.state is not State.DEFERRED:
-            return self._look(entry, valid)
+            return self._settle_doubt(entry, valid)
         return self._send(name, entry, valid)
 
     def _send(
@@ -185,6 +198,8 @@ class Pipeline:
         claim = self._ledger.intend(self._draft(name, valid.content, valid.score), self._now())
         if isinstance(claim, Taken):
             return self._twin(name, claim.owner, valid)
+        if claim.entry.state is State.IN_DOUBT:  # it waited while the ledger was lost: perhaps it was sent before
+            return self._look(claim.entry, valid)
         return self._put(claim.entry, valid, token)
 
     def _put(self, entry: Entry, valid: Valid, token: Token, *, unsure: bool = False) -> Step:
@@ -221,7 +236,16 @@ class Pipeline:
             return Step(Outcome.TWIN, reason, TWIN_WAIT_S, held=owner.held is not None, entry=owner)
         return self._outcomes.duplicate(self._draft(name, valid.content, valid.score), owner, valid)
 
-    # --- read-back -----------------------------------------------------------------------------------
+    # --- in doubt ------------------------------------------------------------------------------------
+
+    def _settle_doubt(self, entry: Entry, valid: Valid | None) -> Step:
+        """What a person decided (`canarysync resolve`), or else what the API says. ``valid`` is None when the file is
+        gone."""
+        if entry.resolution is None:
+            return self._look(entry, valid)
+        if entry.resolution == SEND_AGAIN:
+            return self._send_again(entry, valid)
+        return self._outcomes.uploaded(entry, entry.resolution, Proof.PERSON, valid)
 
     def _look(self, entry: Entry, valid: Valid | None, refused: Refused | None = None) -> Step:
         """Ask the API whether a score in doubt is there. ``valid`` is None when its file is gone."""
@@ -253,7 +277,7 @@ class Pipeline:
                 return self._send_again(entry, valid)
 
     def _send_again(self, entry: Entry, valid: Valid | None) -> Step:
-        """It was never taken. Without its bytes nothing is left to send."""
+        """It was never taken, or a person says so. Without its bytes nothing is left to send."""
         if valid is not None:
             return self._send(entry.name, entry, valid, resent=True)
         step = self._outcomes.withdrawn(entry, "taken back; the API does not have it")

@@ -69,6 +69,7 @@ class Reporter:
     def __init__(self, observer: Callable[[Event], None]) -> None:
         self.summary = Summary()
         self._observer = observer
+        self._troubled: Counter[tuple[str, str]] = Counter()
 
     def step(self, route: str, name: str, step: Step, before: Step | None) -> None:
         """A visit to ``name`` ended with ``step``, the one before it with ``before``; no news are no log line."""
@@ -78,14 +79,30 @@ class Reporter:
             if step.outcome is Outcome.FAILED:
                 self.summary.codes[step.reason] += 1
         entry = step.entry
+        self._trouble(route, name, step, before)
         news = before is None or (step.outcome, step.reason) != (before.outcome, before.reason)
-        level = _LEVELS.get(step.outcome, logging.DEBUG) if news else logging.DEBUG
+        level = _LEVELS.get(step.outcome, logging.DEBUG) if news and not step.trouble else logging.DEBUG
         event(
             _log, level, str(step.outcome), route=route, file=name,
             why=step.reason, uuid=entry.uuid if entry else None, status=entry.status if entry else None,
             attempts=entry.attempts if entry and entry.attempts > 1 else None,
             again_in_s=round(step.wait_s, 1) if step.wait_s is not None else None,
         )  # fmt: skip
+
+    def _trouble(self, route: str, name: str, step: Step, before: Step | None) -> None:
+        """Say a trouble once, with the first file that it befell, and once more when no file has it any longer."""
+        now = (route, step.reason) if step.trouble else None
+        then = (route, before.reason) if before is not None and before.trouble else None
+        if now == then:
+            return
+        if now is not None:
+            self._troubled[now] += 1
+            if self._troubled[now] == 1:
+                event(_log, logging.ERROR, "files have to wait", route=route, why=step.reason, first=name)
+        if then is not None:
+            self._troubled[then] -= 1
+            if not self._troubled[then]:
+                event(_log, logging.WARNING, "no file has to wait for this any longer", route=route, why=then[1])
 
     def left(self, step: Step | None) -> None:
         """A file is left where it is at the end of the run; ``step`` is the last that was heard of it."""

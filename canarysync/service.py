@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from canarysync import state
 from canarysync.auth import read_secret, tokens_for
 from canarysync.calls import Calls
 from canarysync.config import Config
 from canarysync.daemon import Daemon
-from canarysync.ledger_sqlite import SqliteLedger
+from canarysync.errors import CanarysyncError, LedgerDamaged
+from canarysync.ledger_sqlite import Access, SqliteLedger
+from canarysync.logs import event
 from canarysync.outcomes import Tools
 from canarysync.report import Event
 from canarysync.upload import Api, Http
+
+_log = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:
     """The wall clock, aware."""
     return datetime.now(UTC)
+
+
+def open_ledger(folder: Path) -> SqliteLedger:
+    """The ledger in a state folder that is locked; a new one if that is damaged, which then is kept beside it. Every
+    route finds out by its marker that the ledger has to be built again (lane.py)."""
+    path = folder / state.LEDGER_NAME
+    try:
+        return SqliteLedger(path)
+    except LedgerDamaged as error:
+        aside = state.set_aside(folder, utc_now())
+        message = "the ledger is damaged: it is set aside, and another is made from the receipts"
+        event(_log, logging.ERROR, message, why=error.cause, set_aside=aside)
+    ledger = SqliteLedger(path)
+    # By these a drop folder that is only away (unmounted) is not taken for one that never was.
+    for name, route_id in _routes_in(aside).items():
+        ledger.register_route(name, route_id)
+    return ledger
+
+
+def _routes_in(damaged: Path) -> Mapping[str, str]:
+    """The routes that a damaged ledger still tells of; perhaps none."""
+    try:
+        with SqliteLedger(damaged, Access.READER) as ledger:
+            return ledger.routes()
+    except CanarysyncError:
+        return {}
 
 
 @contextmanager
@@ -39,7 +71,7 @@ def service(
     lock = state.take(config.state)
     http = Http(config.api, environment)
     try:
-        with SqliteLedger(config.state / state.LEDGER_NAME) as ledger:
+        with open_ledger(config.state) as ledger:
             tools = Tools(
                 ledger=ledger,
                 calls=Calls(Api(http), tokens_for(config.api, environment, http.post, utc_now), utc_now),

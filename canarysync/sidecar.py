@@ -1,14 +1,15 @@
-"""The JSON beside a filed file: a receipt in done/, an error in failed/. Pure: values in, bytes out."""
+"""The JSON beside a filed file: a receipt in done/, an error in failed/. Pure: values to bytes, and back."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
-from canarysync.ledger import Entry
-from canarysync.model import Code, Problem, Proof, State
+from canarysync.ledger import Entry, Past
+from canarysync.model import Code, Identity, Problem, Proof, State
 
 VERSION = 1
 
@@ -19,6 +20,7 @@ _ADVICE = {
     Code.REFUSED: f"`response` is what the API says. Is assessmentId right, and of this region? Then {_DROP_AGAIN}",
     Code.GAVE_UP: f"Nothing is wrong with the file. When the API answers, {_DROP_AGAIN}",
 }
+_FAILED_STATES = {Code.REFUSED: State.REFUSED, Code.GAVE_UP: State.GAVE_UP}
 _MEND = f"Mend the file and {_DROP_AGAIN}"
 
 
@@ -70,11 +72,51 @@ def error(entry: Entry, message: str, problems: tuple[Problem, ...], response: s
     return _encode(content)
 
 
+def past(content: bytes, target: str, route_id: str) -> Past | None:
+    """What a sidecar says of its entry, whose file has the name ``target`` there; None when it is none of ours."""
+    try:
+        told = json.loads(content)
+        return _past(told, target, route_id) if told["sidecarVersion"] == VERSION else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _past(told: dict[str, Any], target: str, route_id: str) -> Past:
+    done, sha256, scores = "uploadedAt" in told, told["sha256"], told["scores"]
+    code = None if done else Code(told["code"])
+    found = Past(
+        entry_id=str(UUID(told["entryId"])),
+        route_id=route_id,
+        name=_text(told["file"]),
+        target=target,
+        sha256=None if sha256 is None else _text(sha256),
+        state=State.UPLOADED if code is None else _FAILED_STATES.get(code, State.REJECTED),
+        at=datetime.fromisoformat(told["uploadedAt" if done else "failedAt"]),
+        attempts=int(told["attempts"]),
+        code=code,
+        status=None if told.get("status") is None else int(told["status"]),
+        possible_duplicate=told.get("possibleDuplicate") is True,
+    )
+    if not scores:
+        return found
+    # One near key is as good as another here: it is used to judge what is in doubt, and this is decided.
+    identity = Identity(_text(scores[0]["fingerprint"]), _text(scores[0]["matchKey"]), "")
+    uuid, proof = (str(UUID(told["uuid"])), Proof(told["proof"])) if done else (None, None)
+    assessment_id = _text(told.get("assessmentId", ""))
+    return replace(found, identity=identity, assessment_id=assessment_id, uuid=uuid, proof=proof)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
 def outcome_of(entry: Entry) -> str:
-    """``uploaded``, ``recovered`` (found by a read-back) or ``duplicate``."""
+    """``uploaded``, ``recovered`` (found after the answer was lost) or ``duplicate``."""
     if entry.state is State.DUPLICATE:
         return "duplicate"
-    return "recovered" if entry.proof is Proof.READ_BACK else "uploaded"
+    return "uploaded" if entry.proof is Proof.RESPONSE else "recovered"
 
 
 def message_for(code: Code, status: int | None) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
-from canarysync.durable import Lock
+from canarysync.durable import Lock, rename_new, sync_folder
 from canarysync.errors import SetupError
 from canarysync.mounts import mount_at
 
@@ -30,6 +32,16 @@ def take(state: Path) -> Lock:
             os.strerror(error.errno or 0),
             f"sudo install -d -m 700 -o {_user(os.geteuid())} {state}",
         ) from None
+
+
+def set_aside(state: Path, at: datetime) -> Path:
+    """Put a damaged ledger out of the way, with all that belongs to it, and keep it. Returns its new place."""
+    aside = state / f"{LEDGER_NAME}.damaged-{at:%Y%m%dT%H%M%S%fZ}"
+    for suffix in ("-wal", "-shm", ""):
+        with suppress(FileNotFoundError):
+            rename_new(state / f"{LEDGER_NAME}{suffix}", aside.with_name(f"{aside.name}{suffix}"))
+    sync_folder(state)
+    return aside
 
 
 def _check_owner(state: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from canarysync.discover import Scan
 from canarysync.errors import Exit, SetupError
 from canarysync.folder import marker_id
 from canarysync.ledger import DECIDED, DONE, FAILED, Counts, Entry
-from canarysync.ledger_sqlite import SqliteLedger
+from canarysync.ledger_sqlite import Access, SqliteLedger
 from canarysync.model import State
 from canarysync.state import LEDGER_NAME
 
@@ -48,17 +50,25 @@ class RouteStatus:
 
 def gather(config: Config) -> list[RouteStatus]:
     """The status of every route. Raises LedgerError when the ledger is there and cannot be read."""
-    path = config.state / LEDGER_NAME
+    with opened(config.state, Access.READER) as ledger:
+        return [_route_status(route, ledger) for route in config.routes]
+
+
+@contextmanager
+def opened(state: Path, access: Access) -> Iterator[SqliteLedger | None]:
+    """The ledger in a state folder, beside whoever owns it; None where there was no start yet. Raises SetupError."""
+    path = state / LEDGER_NAME
     try:
         os.stat(path)
-    except FileNotFoundError:  # never started
-        return [_route_status(route, None) for route in config.routes]
+    except FileNotFoundError:
+        yield None
+        return
     except OSError as error:
         raise SetupError(
             "read the ledger", str(path), error.strerror or "", "run this as the service's user (sudo -u USER)"
         ) from None
-    with SqliteLedger(path, read_only=True) as ledger:
-        return [_route_status(route, ledger) for route in config.routes]
+    with SqliteLedger(path, access) as ledger:
+        yield ledger
 
 
 def exit_code(routes: list[RouteStatus]) -> Exit:
@@ -110,8 +120,10 @@ def _look(drop: Path, matcher: Matcher) -> tuple[set[str], Counter[str], bool]:
 def _told(entry: Entry) -> dict[str, object]:
     return {
         "file": entry.name,
+        "entryId": entry.id,
         "state": str(entry.state),
-        "why": entry.reason or "interrupted",
+        "why": "a person has decided" if entry.resolution else entry.reason or "interrupted",
+        "held": entry.held is not None,
         "attempts": entry.attempts,
         "since": entry.created_at.isoformat(timespec="seconds"),
         "again_at": entry.retry_at.isoformat(timespec="seconds") if entry.retry_at else None,

@@ -16,7 +16,8 @@ from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX
 from canarysync.check import Finding, Grade
 from canarysync.display import shown
 from canarysync.errors import CanarysyncError, ConfigError
-from canarysync.model import Problem, Rejection
+from canarysync.ledger import Entry
+from canarysync.model import SEND_AGAIN, Problem, Rejection
 from canarysync.report import Event, Summary
 from canarysync.status import RouteStatus
 from canarysync.step import FINAL, Outcome
@@ -128,7 +129,8 @@ def status_lines(routes: Sequence[RouteStatus]) -> Iterator[str]:
         if route.withdrawn:
             yield f"  {route.withdrawn} taken back before they were sent"
         if route.held:
-            yield click.style(f"  {route.held} held for a person", fg="yellow")
+            how = "canarysync resolve FILE --uploaded UUID, or --send-again"
+            yield click.style(f"  {route.held} held for a person: look at the API, then {how}", fg="yellow")
         if route.skipped:
             yield f"  {sum(route.skipped.values())} left alone{_codes(route.skipped)}"
         for told in route.unfiled:
@@ -138,6 +140,17 @@ def status_lines(routes: Sequence[RouteStatus]) -> Iterator[str]:
         for told in (*route.deferred, *route.doubts):
             again = f", again at {told['again_at']}" if told["again_at"] else ""
             yield f"  · {shown(str(told['file']))}: {told['why']} (attempts: {told['attempts']}{again})"
+
+
+def resolved_line(entry: Entry, resolution: str) -> str:
+    """What ``resolve`` has noted, and what will come of it."""
+    if resolution != SEND_AGAIN:
+        what = f"it is at the API, under the uuid {resolution}. It will be filed"
+    elif entry.detached:
+        what = "it is not at the API. Its file is gone: drop it again to send it. This entry ends"
+    else:
+        what = "it is not at the API. It will be sent again"
+    return f"Noted for {shown(entry.name)}: {what} at the next rescan, or by the next run-once."
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from canarysync.errors import SetupError, UuidOwned
-from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Taken
-from canarysync.ledger_sqlite.database import OWNING_SQL, Database
+from canarysync.errors import LedgerError, SetupError, UuidOwned
+from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Past, Taken
+from canarysync.ledger_sqlite import recovery
+from canarysync.ledger_sqlite.database import OWNING_SQL, Access, Database
 from canarysync.ledger_sqlite.rows import (
     ENTRY_SQL,
     IllegalChange,
@@ -27,16 +28,17 @@ from canarysync.ledger_sqlite.rows import (
 )
 from canarysync.model import Code, Held, Proof, Signature, State
 
-__all__ = ["SqliteLedger"]
+__all__ = ["Access", "SqliteLedger"]
 
 
 class SqliteLedger:
     """See ``ledger.Ledger``, whose promises this class keeps with SQLite."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Open, or create, the database at ``path``; unless ``read_only``, the caller has locked its folder."""
-        self._database = Database(path, read_only=read_only)
+    def __init__(self, path: Path, access: Access = Access.OWNER) -> None:
+        """Open the database at ``path``. The owner has locked its folder; it creates what is not there yet."""
+        self._database = Database(path, access)
         self._used: set[str] = set()  # names of routes that this process has asked for
+        self._copied = False
 
     def __enter__(self) -> Self:
         return self
@@ -130,16 +132,22 @@ class SqliteLedger:
             ).fetchone()
             if owner is not None:
                 return Taken(to_entry(owner))
+            suspect = recovery.is_suspect(c, draft)
             entry_id = insert_entry(c, draft, at)
-            insert_score(c, entry_id, draft, State.INTENDED, attempts=1)
+            if suspect:
+                insert_score(c, entry_id, draft, State.IN_DOUBT, reason=recovery.REASON)
+            else:
+                insert_score(c, entry_id, draft, State.INTENDED, attempts=1)
             return Claimed(select(c, entry_id))
 
+        self._database.check_room()
         return self._database.write(change)
 
     def intend_again(self, entry: Entry, at: datetime, *, resent: bool) -> Entry:
+        self._database.check_room()
         return self._change(
             entry, State.INTENDED, at, attempts=entry.attempts + 1, resent=int(entry.resent or resent),
-            retry_at=None, first_look_at=None, reason="", held=None,
+            retry_at=None, first_look_at=None, reason="", held=None, resolution=None,
         )  # fmt: skip
 
     def defer(self, entry: Entry, reason: str, retry_at: datetime, at: datetime, *, forbidden: bool = False) -> Entry:
@@ -181,6 +189,23 @@ class SqliteLedger:
             return decide(c, entry_id, State.DUPLICATE, target)
 
         return self._database.write(change)
+
+    def share(self, entry: Entry, uuid: str, target: str, at: datetime) -> Entry:
+        def change(c: sqlite3.Connection) -> Entry:
+            owner = c.execute("SELECT entry_id FROM scores WHERE uuid = ?", (uuid,)).fetchone()
+            proof = str(Proof.PERSON)
+            move(c, entry, State.DUPLICATE, at, owner_id=owner["entry_id"], proof=proof, retry_at=None, held=None)
+            return decide(c, entry.id, State.DUPLICATE, target)
+
+        return self._database.write(change)
+
+    def resolve(self, entry: Entry, resolution: str) -> None:
+        def change(c: sqlite3.Connection) -> None:
+            sql = "UPDATE scores SET resolution = ? WHERE entry_id = ? AND state = ?"
+            if not c.execute(sql, (resolution, entry.id, str(State.IN_DOUBT))).rowcount:
+                raise LedgerError("resolve an entry", cause="it is no longer in doubt")
+
+        self._database.write(change)
 
     def fail(
         self, subject: Draft | Entry, state: State, code: Code, status: int | None, target: str, at: datetime
@@ -225,6 +250,35 @@ class SqliteLedger:
     def filed(self, entry: Entry, at: datetime) -> None:
         sql = "UPDATE entries SET filed_at = ? WHERE id = ?"
         self._database.ride(entry.id, lambda c: c.execute(sql, (text(at), entry.id)))
+
+    # --- a ledger that was lost ----------------------------------------------------------------------
+
+    def bookmark(self) -> str:
+        sql = "SELECT value AS id, (SELECT max(id) FROM entries) AS newest FROM meta WHERE key = 'id'"
+        row = self._database.read(sql)[0]
+        return f"{row['id']}/{row['newest'] or ''}"
+
+    def has_reached(self, bookmark: str) -> bool:
+        ledger_id, _, entry_id = bookmark.partition("/")
+        sql = """SELECT 1 FROM meta WHERE key = 'id' AND value = ?
+                 AND (? = '' OR EXISTS (SELECT 1 FROM entries WHERE id = ?))"""
+        return bool(self._database.read(sql, ledger_id, entry_id, entry_id))
+
+    def keep_copy(self, at: datetime) -> None:
+        if not self._copied:
+            path = self._database.path
+            self._database.copy_to(path.with_name(f"{path.name}.older-{at:%Y%m%dT%H%M%SZ}"))
+            self._copied = True
+
+    def take_in(self, pasts: Sequence[Past], at: datetime) -> None:
+        def change(c: sqlite3.Connection) -> None:
+            for past in pasts:
+                recovery.take_in(c, past, at)
+
+        self._database.write(change)
+
+    def suspect(self, route_id: str, names: Collection[str], at: datetime) -> None:
+        self._database.write(lambda c: recovery.suspect(c, route_id, names, at))
 
     def flush(self) -> None:
         self._database.flush()

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from canarysync.errors import LedgerError, SetupError
+from canarysync.errors import LedgerDamaged, LedgerError, SetupError
 from canarysync.ledger import OWNING
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 30.0
 
+ROOM_BYTES = 1 << 20
+"""An intent is recorded only while so much is free: the outcomes of what is under way have to find room too."""
+
 OWNING_SQL = ", ".join(f"'{state}'" for state in sorted(OWNING))
 
 MIGRATIONS: tuple[str, ...] = (
     f"""
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    INSERT INTO meta VALUES ('id', lower(hex(randomblob(16))));
     CREATE TABLE routes (name TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE) WITHOUT ROWID;
 
     -- One row for one file. `name` and `target` are bytes, as file names are.
@@ -52,6 +58,7 @@ MIGRATIONS: tuple[str, ...] = (
         retry_at TEXT, first_look_at TEXT,
         forbidden INTEGER NOT NULL DEFAULT 0,  -- how many of the attempts were answered with 403
         held TEXT,
+        resolution TEXT,  -- what a person decided
         resent INTEGER NOT NULL DEFAULT 0,
         possible_duplicate INTEGER NOT NULL DEFAULT 0,
         uuid TEXT UNIQUE, proof TEXT,
@@ -59,8 +66,19 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (entry_id, position)
     ) WITHOUT ROWID;
     CREATE UNIQUE INDEX scores_owner ON scores (fingerprint) WHERE state IN ({OWNING_SQL});
+
+    -- Names of files that waited while the ledger was lost: their scores may be at the API.
+    CREATE TABLE suspects (route_id TEXT NOT NULL, name BLOB NOT NULL, PRIMARY KEY (route_id, name)) WITHOUT ROWID;
     """,
 )
+
+
+class Access(StrEnum):
+    """How a process uses the database."""
+
+    OWNER = "owner"  # the one that has locked the state folder
+    BESIDE = "beside"  # may note a person's decision, while the owner works or not
+    READER = "reader"
 
 
 class _Job(Generic[T]):
@@ -89,24 +107,25 @@ class Database:
     for all that wait, so that parallel workers share one fsync and a lone one waits for nobody.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """``read_only``: beside a running daemon, for ``status``; nothing is migrated, checked or written."""
+    def __init__(self, path: Path, access: Access = Access.OWNER) -> None:
+        """Only the owner migrates and checks the database. Raises LedgerDamaged, LedgerError."""
         self.path = path
-        self._read_only = read_only
+        self._access = access
+        self._damaged = False
         self._queue: deque[_Job[Any]] = deque()
         self._committing = threading.Lock()
         self._reading = threading.Lock()
         self._riding: dict[str, Callable[[sqlite3.Connection], object]] = {}
-        self._writer = _connect(path, read_only=read_only)
+        self._writer = _connect(path, access)
         there = path.stat()
         self._place = (there.st_dev, there.st_ino)
-        if read_only:
+        if access is not Access.OWNER:
             self._reader = self._writer
             return
         try:
             migrate(self._writer, path)
             _check_after_unclean_stop(self._writer, path)
-            self._reader = _connect(path)
+            self._reader = _connect(path, access)
         except sqlite3.OperationalError as error:
             self._writer.close()
             raise trouble("open", path, error) from error
@@ -129,7 +148,7 @@ class Database:
             if not job.done:
                 self._commit_queue()
         if isinstance(job.error, sqlite3.Error):
-            raise trouble("write", self.path, job.error) from job.error
+            raise self._trouble("write", job.error) from job.error
         if job.error is not None:
             raise job.error
         return job.result
@@ -182,32 +201,55 @@ class Database:
             hint = "restore the state folder, or stop canarysync and start it again"
             raise LedgerError("write the ledger", str(self.path), "the database was removed or replaced", hint)
 
+    def check_room(self) -> None:
+        """Raise LedgerError where the disk is as good as full."""
+        seen = os.statvfs(self.path.parent)
+        if seen.f_blocks > 0 and seen.f_bavail * seen.f_frsize < ROOM_BYTES:
+            raise LedgerError("write the ledger", str(self.path), "its disk is full", "make room on it")
+
     def read(self, sql: str, *arguments: object) -> list[sqlite3.Row]:
         """All rows of a query, as they were last committed."""
         try:
             with self._reading:
                 return self._reader.execute(sql, arguments).fetchall()
         except sqlite3.Error as error:
-            raise trouble("read", self.path, error) from error
+            raise self._trouble("read", error) from error
+
+    def _trouble(self, operation: str, error: sqlite3.Error) -> LedgerError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
+        self._damaged |= code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        return trouble(operation, self.path, error)
+
+    def copy_to(self, copy: Path) -> None:
+        """A copy of the database as it was last committed."""
+        try:
+            with self._reading:
+                self._reader.execute("VACUUM INTO ?", (str(copy),))
+        except sqlite3.Error as error:
+            raise self._trouble("copy", error) from error
 
     def close(self) -> None:
         """Commit what rides, note the clean stop, and let go."""
         try:
-            if not self._read_only:
+            # What was found damaged is to be checked as a whole at the next start.
+            if self._access is Access.OWNER and not self._damaged:
                 self.write(lambda connection: connection.execute("INSERT OR REPLACE INTO meta VALUES ('clean', '1')"))
         finally:
             self._reader.close()
             self._writer.close()
 
 
-def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+_MODES = {Access.OWNER: "rwc", Access.BESIDE: "rw", Access.READER: "ro"}
+
+
+def _connect(path: Path, access: Access) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+            f"{path.absolute().as_uri()}?mode={_MODES[access]}",
             uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False,
         )  # fmt: skip
         connection.row_factory = sqlite3.Row
-        if read_only:
+        if access is Access.READER:
             return connection
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -223,13 +265,13 @@ def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def ruined(path: Path) -> SetupError:
+def ruined(path: Path) -> LedgerDamaged:
     """The file is no database, or a damaged one."""
-    return SetupError(
+    return LedgerDamaged(
         "open the ledger",
         str(path),
         "the database does not pass its integrity check",
-        "stop, keep a copy of the state folder, and restore it from a backup",
+        "start canarysync (run or run-once): it sets the database aside, and makes another from the receipts",
     )
 
 

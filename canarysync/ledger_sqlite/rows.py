@@ -7,14 +7,16 @@ import secrets
 import sqlite3
 from collections.abc import Collection
 from datetime import UTC, datetime
+from uuid import UUID
 
-from canarysync.errors import CanarysyncError, Exit
+from canarysync.errors import CanarysyncError, Exit, LedgerError
 from canarysync.ledger import DONE, LEGAL, Draft, Entry
 from canarysync.model import Code, Held, Identity, Proof, Signature, State
 
 ENTRY_SQL = """
     SELECT e.*, s.assessment_id, s.fingerprint, s.match_key, s.near_key, s.state, s.attempts, s.reason,
-           s.retry_at, s.first_look_at, s.forbidden, s.held, s.resent, s.possible_duplicate, s.proof, s.owner_id,
+           s.retry_at, s.first_look_at, s.forbidden, s.held, s.resolution, s.resent, s.possible_duplicate, s.proof,
+           s.owner_id,
            coalesce(s.uuid, o.uuid) AS uuid
     FROM entries e
     LEFT JOIN scores s ON s.entry_id = e.id AND s.position = 0
@@ -29,30 +31,37 @@ class IllegalChange(CanarysyncError):
 
 
 def insert_entry(c: sqlite3.Connection, draft: Draft, at: datetime) -> str:
-    entry_id = new_id(at)
-    values = {
-        "id": entry_id, "route_id": draft.route_id, "name": os.fsencode(draft.name), "sha256": draft.sha256,
-        "created_at": text(at), "changed_at": text(at), **signature_columns(draft.signature),
-    }  # fmt: skip
-    c.execute(f"INSERT INTO entries ({', '.join(values)}) VALUES ({_marks(values)})", tuple(values.values()))
+    entry_id = new_id(at, newest=c.execute("SELECT max(id) FROM entries").fetchone()[0] or "")
+    name = os.fsencode(draft.name)
+    insert(
+        c, "entries", id=entry_id, route_id=draft.route_id, name=name, sha256=draft.sha256,
+        created_at=text(at), changed_at=text(at), **signature_columns(draft.signature),
+    )  # fmt: skip
+    # Whatever comes of this file: no later one of its name was there when the ledger was lost.
+    c.execute("DELETE FROM suspects WHERE route_id = ? AND name = ?", (draft.route_id, name))
     return entry_id
+
+
+def insert(c: sqlite3.Connection, table: str, **values: object) -> None:
+    c.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({_marks(values)})", tuple(values.values()))
 
 
 def insert_score(c: sqlite3.Connection, entry_id: str, draft: Draft, state: State, **columns: object) -> None:
     assert draft.identity is not None
-    values = {
-        "entry_id": entry_id, "position": 0, "assessment_id": draft.assessment_id, "state": str(state),
-        "fingerprint": draft.identity.fingerprint, "match_key": draft.identity.match_key,
-        "near_key": draft.identity.near_key, **columns,
-    }  # fmt: skip
-    c.execute(f"INSERT INTO scores ({', '.join(values)}) VALUES ({_marks(values)})", tuple(values.values()))
+    insert(
+        c, "scores", entry_id=entry_id, position=0, assessment_id=draft.assessment_id, state=str(state),
+        fingerprint=draft.identity.fingerprint, match_key=draft.identity.match_key, near_key=draft.identity.near_key,
+        **columns,
+    )  # fmt: skip
 
 
 def move(c: sqlite3.Connection, entry: Entry, state: State, at: datetime, **columns: object) -> None:
     """Change an entry's state along LEGAL, checked against what the database holds now."""
-    current = select(c, entry.id).state
-    if state not in LEGAL.get(current, frozenset()):
-        raise IllegalChange("change an entry", cause=f"from {current} to {state}")
+    current = select(c, entry.id)
+    if current.resolution != entry.resolution:
+        raise LedgerError("change an entry", cause="a person has decided on it meanwhile")
+    if state not in LEGAL.get(current.state, frozenset()):
+        raise IllegalChange("change an entry", cause=f"from {current.state} to {state}")
     changes = ", ".join(f"{column} = ?" for column in ("state", *columns))
     c.execute(f"UPDATE scores SET {changes} WHERE entry_id = ?", (str(state), *columns.values(), entry.id))
     c.execute("UPDATE entries SET changed_at = ? WHERE id = ?", (text(at), entry.id))
@@ -107,6 +116,7 @@ def to_entry(row: sqlite3.Row) -> Entry:
         first_look_at=_time(row["first_look_at"]) if row["first_look_at"] else None,
         forbidden=row["forbidden"] or 0,
         held=Held(row["held"]) if row["held"] else None,
+        resolution=row["resolution"],
         resent=bool(row["resent"]),
         possible_duplicate=bool(row["possible_duplicate"]),
     )
@@ -128,12 +138,12 @@ def _unsigned(number: int) -> int:
     return number % (1 << 64)
 
 
-def new_id(at: datetime) -> str:
-    """A UUID version 7 (RFC 9562 §5.7): it sorts by time, so that new rows stand together."""
+def new_id(at: datetime, newest: str = "") -> str:
+    """A UUID version 7 (RFC 9562 §5.7): it sorts by time, so that new rows stand together; and after ``newest``,
+    whatever the clock does (§6.2)."""
     stamp = int(at.timestamp() * 1000) & ((1 << 48) - 1)
-    value = stamp << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
-    digits = f"{value:032x}"
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    made = str(UUID(int=stamp << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)))
+    return made if made > newest else str(UUID(int=UUID(newest).int + 1))
 
 
 def text(at: datetime) -> str:

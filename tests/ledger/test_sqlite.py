@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from canarysync.errors import CanarysyncError, LedgerError, SetupError
-from canarysync.ledger_sqlite import SqliteLedger, database
+from canarysync.ledger_sqlite import Access, SqliteLedger, database
 from canarysync.model import State
 from tests.ledger.spy import Spy
 from tests.ledger.support import ROUTE, at, claim, draft, entry_in
@@ -154,7 +154,7 @@ def test_what_cannot_be_opened_leaves_no_connection_open(path: Path, spy: Spy) -
 
 
 def test_a_reader_beside_the_writer_sees_what_is_committed(path: Path) -> None:
-    with SqliteLedger(path) as ledger, SqliteLedger(path, read_only=True) as reader:
+    with SqliteLedger(path) as ledger, SqliteLedger(path, Access.READER) as reader:
         ledger.register_route("clinic-a", ROUTE)
         entry = claim(ledger, draft())
 
@@ -168,14 +168,14 @@ def test_a_reader_beside_the_writer_sees_what_is_committed(path: Path) -> None:
 def test_a_reader_neither_writes_nor_keeps_the_writer_from_it(path: Path) -> None:
     with SqliteLedger(path) as ledger:
         entry = claim(ledger, draft())
-        with SqliteLedger(path, read_only=True) as reader, pytest.raises(LedgerError):
+        with SqliteLedger(path, Access.READER) as reader, pytest.raises(LedgerError):
             reader.defer(entry, "HTTP 429", at(9), at(1))
         assert ledger.defer(entry, "HTTP 429", at(9), at(1)).state is State.DEFERRED
 
 
 def test_a_reader_that_ends_does_not_look_like_a_clean_stop(path: Path, tmp_path: Path, spy: Spy) -> None:
     copy = as_a_crash_leaves_it(path, tmp_path / "copy")
-    SqliteLedger(copy, read_only=True).close()
+    SqliteLedger(copy, Access.READER).close()
     spy.statements.clear()
 
     SqliteLedger(copy).close()
@@ -187,12 +187,12 @@ def test_a_reader_works_when_there_is_no_writer(path: Path) -> None:
     with SqliteLedger(path) as ledger:
         entry = claim(ledger, draft())
 
-    with SqliteLedger(path, read_only=True) as reader:
+    with SqliteLedger(path, Access.READER) as reader:
         assert list(reader.open_entries(ROUTE)) == [entry]
 
 
 def test_a_reader_makes_no_ledger_where_there_is_none(path: Path) -> None:
     with pytest.raises(LedgerError):
-        SqliteLedger(path, read_only=True)
+        SqliteLedger(path, Access.READER)
 
     assert not path.exists()

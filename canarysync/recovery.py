@@ -1,0 +1,85 @@
+"""A route whose ledger was lost, or is older than its folder: what its sidecars say is taken back in, and every file
+that waits is in doubt, once. That costs read-backs, and no score is created twice."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+from canarysync import sidecar
+from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX, Matcher
+from canarysync.config import Route
+from canarysync.discover import Scan
+from canarysync.errors import IoTrouble
+from canarysync.filing import SIDECAR_MOST_BYTES
+from canarysync.ledger import Ledger, Past
+from canarysync.logs import event
+from canarysync.model import Kind
+from canarysync.reading import Content, NotRead, read
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 500
+
+
+def recover(route: Route, route_id: str, ledger: Ledger, at: datetime, *, new: bool) -> None:
+    """Bring the ledger up to what the route's folders say. May be repeated, and has to be if it did not end.
+
+    ``new``: nobody has worked on the folder before, as far as its marker tells. If there are no receipts either, its
+    files are simply new. Raises OSError, LedgerError; IoTrouble for a sidecar that cannot be read now.
+    """
+    taken = 0
+    pasts = _pasts(route, route_id)
+    while batch := list(islice(pasts, _BATCH)):
+        ledger.take_in(batch, at)
+        taken += len(batch)
+    if new and not taken:
+        return
+    ledger.suspect(route_id, (), at)
+    waiting, names = 0, iter(Scan(route.drop, Matcher(route.match)))
+    while suspects := list(islice(names, _BATCH)):
+        ledger.suspect(route_id, suspects, at)
+        waiting += len(suspects)
+    event(
+        _log, logging.WARNING, "the ledger did not know what the folder knows: sidecars are taken back in, and what "
+        "waits is looked for at the API before it is sent", route=route.name, sidecars=taken, waiting=waiting,
+    )  # fmt: skip
+
+
+def _pasts(route: Route, route_id: str) -> Iterator[Past]:
+    """What the sidecars in done/ and failed/ say. A sidecar that is none of ours is passed over."""
+    for folder, suffix in ((route.done, RECEIPT_SUFFIX), (route.failed, ERROR_SUFFIX)):
+        with os.scandir(folder) as entries:
+            for name in (entry.name for entry in entries if entry.name.endswith(suffix)):
+                past = sidecar.past(_bytes_of(folder / name), name.removesuffix(suffix), route_id)
+                placed = past and _placed(route, folder, past)
+                if placed:
+                    yield placed
+
+
+def _bytes_of(path: Path) -> bytes:
+    content = read(path, SIDECAR_MOST_BYTES)
+    if isinstance(content, NotRead) and content.kind is Kind.UNREADABLE:
+        raise IoTrouble(
+            "take a sidecar back into the ledger", str(path), "it cannot be read now", "mend it, or move it elsewhere"
+        )
+    return content.data if isinstance(content, Content) else b""
+
+
+def _placed(route: Route, folder: Path, past: Past) -> Past | None:
+    """``past`` with the signature of its file where that is still in drop/: then a crash came before the move. None for
+    an error whose file is not in failed/: someone took it to mend it, or it never got there."""
+    filed, waiting = folder / past.target, route.drop / past.name
+    there = os.path.lexists(filed)
+    if folder == route.failed:
+        return past if there else None
+    if os.path.lexists(waiting) and not (there and not os.path.samestat(os.lstat(filed), os.lstat(waiting))):
+        content = read(waiting, route.max_size_bytes)
+        if isinstance(content, Content) and content.sha256 == past.sha256:
+            return replace(past, signature=content.signature)
+    return past
