@@ -109,11 +109,11 @@ def judge_put(reply: Reply, now: datetime, forbidden: int) -> Verdict:
 
 
 def judge_other(reply: Reply, now: datetime) -> Answer | Deferred | Unreachable | HoldApi | Unauthorized | Refused:
-    """What the reply to a request that changes nothing says; a usable answer is handed back as it is."""
+    """What the reply to a request that changes nothing says; a 2xx is handed back as it is, perhaps incomplete."""
     if isinstance(reply, NoAnswer):
         return Deferred(reply.reason) if reply.sent else Unreachable(reply.reason)
     if 200 <= reply.status < 300:
-        return reply if reply.complete else Deferred("answer cut short")
+        return reply
     common = None if reply.status == 501 else _judge_common(reply, now)
     if isinstance(common, InDoubt):  # nothing can have come of it: simply ask again
         return Deferred(common.reason, retry_after_s(reply.retry_after, now))

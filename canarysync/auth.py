@@ -101,7 +101,7 @@ class ExchangedToken:
             return HoldApi(f"the API does not accept the API key (HTTP {status})")
         if not isinstance(verdict, Answer):
             return verdict
-        found = _tokens_in(verdict.body, self._now())
+        found = _tokens_in(verdict.body, self._now()) if verdict.complete else None
         if found is None:
             return Deferred("the token answer cannot be understood")
         self._token, self._refresh = found

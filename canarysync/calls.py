@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -56,6 +56,11 @@ class Unanswerable:
     """The API cannot say what it holds (403, 404, 405, 501 …)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What came was cut short, is longer than we read, or is no list of scores."""
+
+
 class Calls:
     """The API with its tokens."""
 
@@ -76,7 +81,7 @@ class Calls:
 
         return self._authorized(request, token)
 
-    def listing(self, assessment_id: str) -> list[RemoteScore] | Unanswerable | NoToken:
+    def listing(self, assessment_id: str) -> list[RemoteScore] | Unanswerable | Unreadable | NoToken:
         """What the API holds of an assessment."""
 
         def request(token: Token) -> Answer | NoToken | Unauthorized | Refused:
@@ -90,8 +95,8 @@ class Calls:
             return Unanswerable()
         if not isinstance(verdict, Answer):
             return verdict
-        found = scores_in(verdict.body, assessment_id)
-        return Deferred("the list of scores cannot be understood") if found is None else found
+        found = scores_in(verdict.body, assessment_id) if verdict.complete else None
+        return Unreadable() if found is None else found
 
     def _authorized(self, request: Callable[[Token], V | Unauthorized], token: Token) -> V | NoToken:
         verdict = request(token)

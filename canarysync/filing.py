@@ -315,5 +315,6 @@ def sweep_stale_errors(failed: Path, suffix: str, unfiled: Collection[str]) -> N
         if file == name or file in names:
             continue
         with suppress(OSError):  # a sidecar that cannot be read or removed now is no reason not to start
-            if _sidecar_at(failed / name).get("entryId", "") not in {"", *unfiled}:
+            entry_id = _sidecar_at(failed / name).get("entryId")
+            if isinstance(entry_id, str) and entry_id not in unfiled:
                 drop_stale_error(failed, file, suffix)

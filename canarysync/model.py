@@ -167,6 +167,7 @@ class Held(StrEnum):
     NEAR = "near"
     UNANSWERABLE = "unanswerable"
     OWNED = "owned"
+    UNREADABLE = "unreadable"
 
 
 class Proof(StrEnum):

@@ -25,6 +25,7 @@ FOLDER_GONE_WAIT_S = 5.0
 _HELD = {
     Held.NEAR: "held: the API has a like score with other data",
     Held.UNANSWERABLE: "held: the API cannot say whether it is there",
+    Held.UNREADABLE: "held: what the API has cannot be read, or is too much to read",
     Held.OWNED: "held: the API named the uuid of another file's score",
 }
 
@@ -179,9 +180,12 @@ class Outcomes:
 
         A failed one writes nothing, so the pauses double by themselves.
         """
-        age_s = (self._now() - entry.changed_at).total_seconds()
         policy = self._route.retry
-        return (0.5 + self._chance() / 2) * min(max(age_s, policy.first_s), policy.most_s)
+        return (0.5 + self._chance() / 2) * min(max(self.stands_s(entry), policy.first_s), policy.most_s)
+
+    def stands_s(self, entry: Entry) -> float:
+        """For how many seconds nothing has become of the entry; negative where the clock was set back."""
+        return (self._now() - entry.changed_at).total_seconds()
 
     # --- filing away ---------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from canarysync import filing, reading
 from canarysync.answers import Deferred, HoldApi, InDoubt, Refused, Unreachable, Uploaded
-from canarysync.calls import NoToken, Unanswerable
+from canarysync.calls import NoToken, Unanswerable, Unreadable
 from canarysync.candidates import syntax_of
 from canarysync.config import DoubtPolicy, Route
 from canarysync.ledger import DECIDED, Draft, Entry, Taken
@@ -254,6 +254,8 @@ class Pipeline:
         listed = self._calls.listing(entry.assessment_id)
         if isinstance(listed, Unanswerable):
             return self._unanswerable(entry, valid)
+        if isinstance(listed, Unreadable):
+            return self._unreadable(entry)
         if not isinstance(listed, list):
             return self._no_look(entry, listed)
         owned = self._ledger.owned_uuids([score.uuid for score in listed if score.uuid], entry)
@@ -288,6 +290,13 @@ class Pipeline:
         if self._route.in_doubt is DoubtPolicy.RESEND and valid is not None and entry.status is None:
             return self._send(entry.name, self._in_doubt(entry), valid, resent=True, unsure=True)
         return self._outcomes.held(entry, Held.UNANSWERABLE)
+
+    def _unreadable(self, entry: Entry) -> Step:
+        """It may be so only now; if it stays so, a person has to look."""
+        if entry.held is None and self._outcomes.stands_s(entry) < self._route.retry.most_s:
+            wait, reason = self._outcomes.aged_backoff_s(entry), "the API's list of scores cannot be read"
+            return Step(Outcome.IN_DOUBT, reason, wait, ApiUp(), entry=self._in_doubt(entry))
+        return self._outcomes.held(entry, entry.held or Held.UNREADABLE)
 
     def _in_doubt(self, entry: Entry) -> Entry:
         """An intent that a crash left becomes what it is: in doubt."""

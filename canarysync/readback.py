@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from canarysync.answers import as_uuid
 from canarysync.identity import identify
-from canarysync.model import Document, Identity, JsonValue, Syntax
-from canarysync.parse import parse
+from canarysync.model import Identity, JsonValue
+from canarysync.parse import parse_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,9 @@ def judge_look(
 
 def possible_duplicate(identity: Identity, listed: Sequence[RemoteScore], owned: Collection[str]) -> bool:
     """After a score was sent again: is there a match besides ours? ``owned`` are the uuids of other entries."""
-    return sum(score.match_key == identity.match_key and score.uuid not in owned for score in listed) > 1
+    alike = [score.uuid for score in listed if score.match_key == identity.match_key and score.uuid not in owned]
+    named = {uuid for uuid in alike if uuid}  # each once: a list may name one score twice
+    return len(named) + alike.count(None) > 1
 
 
 def scores_in(body: bytes, assessment_id: str) -> list[RemoteScore] | None:
@@ -85,10 +87,8 @@ def scores_in(body: bytes, assessment_id: str) -> list[RemoteScore] | None:
 
     An element that is no object is passed over.
     """
-    document = parse(body, Syntax.JSON)
-    if not isinstance(document, Document) or not isinstance(document.value, dict):
-        return None
-    scores = document.value.get("scores")
+    answer = parse_answer(body)
+    scores = answer.get("scores") if isinstance(answer, dict) else None
     if not isinstance(scores, list):
         return None
     found = (_remote(score, assessment_id) for score in scores)
@@ -98,5 +98,9 @@ def scores_in(body: bytes, assessment_id: str) -> list[RemoteScore] | None:
 def _remote(score: JsonValue, assessment_id: str) -> RemoteScore | None:
     if not isinstance(score, dict):
         return None
-    identity = identify(assessment_id, score)
-    return RemoteScore(as_uuid(score.get("uuid")), identity.match_key, identity.near_key)
+    uuid = as_uuid(score.get("uuid"))
+    try:
+        identity = identify(assessment_id, score)
+    except ValueError:  # an exponent of thousands of digits: not ours, we would not have sent it
+        return RemoteScore(uuid, "", "")
+    return RemoteScore(uuid, identity.match_key, identity.near_key)

@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -86,6 +87,13 @@ class _Adapter(HTTPAdapter):
 _POOLS = {"http": _HttpPool, "https": _HttpsPool}
 
 
+class _Session(requests.Session):
+    """Follows no redirect, and does not even look where it leads: requests would read the whole body for that."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
 class Http:
     """One session for the whole process: keep-alive, a pool as large as the concurrency, no hidden settings.
 
@@ -98,8 +106,9 @@ class Http:
         self._timeout = (config.connect_timeout_s, config.read_timeout_s)
         self._most_s = config.connect_timeout_s + 2 * config.read_timeout_s
         self._deadlines = Deadlines()
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # keep none, send none
         self._session.verify = str(config.ca_bundle) if config.ca_bundle else True
         self._session.proxies = proxies(config, environment)
         # Sixteen above the workers: a token exchange or a probe must not push a worker's connection out.
@@ -130,6 +139,8 @@ class Http:
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 return _no_answer(error)
             with response:
+                if response.status_code < 200:  # closed unread: the final answer must not meet the next request
+                    return Answer(response.status_code, complete=False)
                 content, complete = self._read(response, most_bytes)
                 return Answer(
                     response.status_code,

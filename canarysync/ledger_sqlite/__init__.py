@@ -254,15 +254,17 @@ class SqliteLedger:
     # --- a ledger that was lost ----------------------------------------------------------------------
 
     def bookmark(self) -> str:
-        sql = "SELECT value AS id, (SELECT max(id) FROM entries) AS newest FROM meta WHERE key = 'id'"
-        row = self._database.read(sql)[0]
-        return f"{row['id']}/{row['newest'] or ''}"
+        ledger_id, commits = self._came_to()
+        return f"{ledger_id}/{commits}"
 
     def has_reached(self, bookmark: str) -> bool:
-        ledger_id, _, entry_id = bookmark.partition("/")
-        sql = """SELECT 1 FROM meta WHERE key = 'id' AND value = ?
-                 AND (? = '' OR EXISTS (SELECT 1 FROM entries WHERE id = ?))"""
-        return bool(self._database.read(sql, ledger_id, entry_id, entry_id))
+        ledger_id, commits = self._came_to()
+        noted_id, _, noted = bookmark.partition("/")
+        return noted_id == ledger_id and noted.isdecimal() and int(noted) <= commits
+
+    def _came_to(self) -> tuple[str, int]:
+        meta = {row["key"]: row["value"] for row in self._database.read("SELECT key, value FROM meta")}
+        return meta["id"], int(meta["commits"])
 
     def keep_copy(self, at: datetime) -> None:
         if not self._copied:

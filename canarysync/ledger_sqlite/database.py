@@ -27,7 +27,7 @@ OWNING_SQL = ", ".join(f"'{state}'" for state in sorted(OWNING))
 MIGRATIONS: tuple[str, ...] = (
     f"""
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    INSERT INTO meta VALUES ('id', lower(hex(randomblob(16))));
+    INSERT INTO meta VALUES ('id', lower(hex(randomblob(16)))), ('commits', '0');
     CREATE TABLE routes (name TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE) WITHOUT ROWID;
 
     -- One row for one file. `name` and `target` are bytes, as file names are.
@@ -174,6 +174,7 @@ class Database:
         try:
             self._check_in_place()
             self._writer.execute("BEGIN IMMEDIATE")
+            self._writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'commits'")
             for change in riding.values():
                 change(self._writer)
             for job in jobs:

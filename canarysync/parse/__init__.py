@@ -5,12 +5,12 @@ Pure: no files, no clock. JSON is read by RFC 8259, YAML by the core schema of Y
 
 from __future__ import annotations
 
-from canarysync.model import Code, Document, Places, Problem, Rejection, Syntax
+from canarysync.model import Code, Document, JsonValue, Places, Problem, Rejection, Syntax
 from canarysync.parse import json_text, outline, yaml_text
 from canarysync.parse.source import MAX_DEPTH, Faults, Lines, pointer
 from canarysync.parse.utf8 import decode
 
-__all__ = ["MAX_DEPTH", "parse", "places", "pointer"]
+__all__ = ["MAX_DEPTH", "parse", "parse_answer", "places", "pointer"]
 
 
 def parse(data: bytes, syntax: Syntax) -> Document | Rejection:
@@ -22,6 +22,12 @@ def parse(data: bytes, syntax: Syntax) -> Document | Rejection:
     if isinstance(value, Faults):
         return Rejection(Code.SYNTAX, f"The file cannot be read as {syntax.upper()}.", value.problems)
     return Document(value, syntax, text)
+
+
+def parse_answer(data: bytes) -> JsonValue:
+    """Read what an API answered, as far as it goes: what other systems put there may be odd. None where it is no
+    JSON, is nested too deeply, or has a key twice. Numbers as spelled, however long; NaN is a string."""
+    return json_text.read_leniently(data.decode("utf-8-sig", "replace"))
 
 
 def places(document: Document) -> Places:

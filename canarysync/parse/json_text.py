@@ -36,6 +36,9 @@ def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 
 # These hooks keep the decoder on its C scanner. Built once: a decoder costs more than reading one score.
 _DECODER = JSONDecoder(parse_int=_number, parse_float=_number, parse_constant=_constant, object_pairs_hook=_object)
+_LENIENT_DECODER = JSONDecoder(
+    parse_int=Number, parse_float=Number, parse_constant=str, object_pairs_hook=_object, strict=False
+)
 # The closing quote is optional, so that an unclosed string is passed over once, not once per quote in it.
 _BRACKET_OR_STRING = re.compile(r'[\[{]|[\]}]|"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
@@ -52,6 +55,15 @@ def read(text: str) -> JsonValue | Faults:
     reader = JsonReader(text)
     reader.run()
     return reader.findings.faults()
+
+
+def read_leniently(text: str) -> JsonValue:
+    """The value of ``text``, or None."""
+    try:
+        value: JsonValue = None if _is_too_deep(text) else _LENIENT_DECODER.decode(text)
+    except (JSONDecodeError, _Refused):
+        return None
+    return value
 
 
 def outline(text: str) -> Node:

@@ -76,6 +76,8 @@ class _YamlReader:
             self._grammar(error)
         except yaml.YAMLError:  # libyaml's reader: only for a text that left too few stand-ins (yaml_source)
             self.findings.add(0, grammar_fault(None, None, ""))
+        except UnicodeDecodeError:  # a tag whose %-escapes are no UTF-8: libyaml lets them through
+            self.findings.add(0, UNKNOWN_TAG)
         except GaveUp:
             pass
 

@@ -250,7 +250,7 @@ def test_resend_sends_when_the_api_cannot_say_and_admits_it(tmp_path: Path, sand
 def test_a_look_that_fails_leaves_the_doubt_as_it_was(
     tmp_path: Path, sandbox: Sandbox, policy: str, fault: str
 ) -> None:
-    site = make_site(tmp_path, sandbox.url, routes__in_doubt=policy)
+    site = make_site(tmp_path, sandbox.url, routes__in_doubt=policy, routes__retry__most="1h")
     in_doubt(site, sandbox, TAKEN)
     before = asked(sandbox)
     sandbox.faults.add(fault)

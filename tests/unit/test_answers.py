@@ -181,7 +181,7 @@ LISTING = answer(200, b'{"scores": []}')
 OTHER: list[tuple[str, Reply, object]] = [
     ("200", LISTING, LISTING),
     ("204", answer(204, b"", ""), answer(204, b"", "")),
-    ("200, cut short", replace(LISTING, complete=False), Deferred),
+    ("200, cut short", replace(LISTING, complete=False), replace(LISTING, complete=False)),
     ("never sent", NoAnswer(sent=False, reason="no connection"), Unreachable("no connection")),
     ("sent, no answer: it may be asked again", NoAnswer(sent=True, reason="no answer"), Deferred("no answer")),
     ("302", answer(302, b"", ""), HoldApi),

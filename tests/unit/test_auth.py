@@ -149,7 +149,7 @@ TROUBLES: list[tuple[str, Reply, NoToken]] = [
     ("403", Answer(403), HoldApi("the API does not accept the API key (HTTP 403)")),
     ("429", Answer(429, retry_after="7"), Deferred("HTTP 429", 7.0, everyone=True)),
     ("500", Answer(500), Deferred("HTTP 500")),
-    ("cut short", Answer(200, body=lasting(1).body, complete=False), Deferred("answer cut short")),
+    ("cut short", Answer(200, body=lasting(1).body, complete=False), Deferred("the token answer cannot be understood")),
 ]
 
 

@@ -19,7 +19,7 @@ from canarysync.answers import (
     Unreachable,
     Uploaded,
 )
-from canarysync.calls import Calls, NoToken, PutVerdict, Unanswerable
+from canarysync.calls import Calls, NoToken, PutVerdict, Unanswerable, Unreadable
 from canarysync.encode import encode
 from canarysync.identity import identify
 from canarysync.model import JsonValue, Number, Score, Token
@@ -140,9 +140,9 @@ LISTINGS: list[tuple[str, Sequence[Reply], object]] = [
     ("no connection", [DOWN], Unreachable(DOWN.reason)),
     ("500", [Answer(500)], Deferred("HTTP 500")),
     ("302", [Answer(302)], HoldApi("HTTP 302 that is not the API's (a proxy, a portal, a wrong url?)")),
-    ("cut short is no absence", [Answer(200, body=LISTED.body, complete=False)], Deferred("answer cut short")),
-    ("204 is no absence", [Answer(204)], Deferred("the list of scores cannot be understood")),
-    ("HTML is no absence", [Answer(200, "text/html", b"<p>")], Deferred("the list of scores cannot be understood")),
+    ("cut short is no absence", [Answer(200, body=LISTED.body, complete=False)], Unreadable()),
+    ("204 is no absence", [Answer(204)], Unreadable()),
+    ("HTML is no absence", [Answer(200, "text/html", b"<p>")], Unreadable()),
     *[(f"{status}: the API cannot say", [Answer(status)], Unanswerable) for status in (403, 404, 405, 501)],
 ]
 

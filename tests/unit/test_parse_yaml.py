@@ -353,3 +353,12 @@ def test_parse_never_raises_and_places_cover_every_value(text: str, before: str)
 def test_parse_never_raises_on_bytes(data: bytes) -> None:
     outcome = parse(data, Syntax.YAML)
     assert isinstance(outcome, Document) or outcome.problems
+
+
+@pytest.mark.parametrize("text", ["a: !%ED%A0%80 x", "!<%C0%80> x", "%TAG !e! %ED%A0%80\n---\na: !e!x b"])
+def test_a_tag_whose_escapes_are_no_utf_8_is_a_problem(text: str) -> None:
+    """libyaml lets them through, and PyYAML cannot decode them."""
+    outcome = parse(text.encode(), Syntax.YAML)
+
+    assert isinstance(outcome, Rejection)
+    assert "tag" in outcome.problems[0].message

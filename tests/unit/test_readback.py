@@ -167,8 +167,6 @@ NOT_A_LISTING = {
     "scores an object": b'{"scores": {}}',
     "cut": b'{"scores": [',
     "two documents": b'{"scores": []}{"scores": []}',
-    "not UTF-8": b'{"scores": ["\xff"]}',
-    "NaN": b'{"scores": [NaN]}',
     "scores twice": b'{"scores": [1], "scores": []}',
     "too deep": b'{"scores": ' + b"[" * 60_000 + b"]" * 60_000 + b"}",
 }
@@ -177,3 +175,19 @@ NOT_A_LISTING = {
 @pytest.mark.parametrize("body", NOT_A_LISTING.values(), ids=list(NOT_A_LISTING))
 def test_what_is_no_listing_is_no_absence(body: bytes) -> None:
     assert scores_in(body, ASSESSMENT) is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b"NaN", b'"\xff"', b'"\n"', b'{"value": 1' + b"0" * 5000 + b"}", b'{"value": 1e' + b"9" * 5000 + b"}"],
+    ids=["NaN", "not UTF-8", "control character", "long number", "long exponent"],
+)
+def test_what_others_have_written_does_not_hide_our_score(odd: bytes) -> None:
+    """An API that takes such things from others lists them to us."""
+    theirs = b'{"uuid": "0192530c-4ce5-7aa1-be9b-bc52dec8a184", "scoreData": ' + odd + b"}"
+    ours = b'{"uuid": "2b1f8a8e-9a55-4b0a-b1e5-000000000001", "scoreData": {"value": 1.10}}'
+    [_, found] = scores_in(b'{"scores": [' + theirs + b", " + ours + b"]}", ASSESSMENT) or [None, None]
+
+    assert found is not None
+    assert found.uuid == "2b1f8a8e-9a55-4b0a-b1e5-000000000001"
+    assert found.match_key == identify(ASSESSMENT, {"scoreData": {"value": Number("1.1")}}).match_key

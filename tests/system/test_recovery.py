@@ -1,0 +1,265 @@
+"""A ledger that was lost, damaged, or restored from an old backup: read-backs, and nothing twice (README, "What is
+promised")."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from canarysync.errors import CanarysyncError, Exit
+from canarysync.sandbox import Sandbox
+from canarysync.step import Outcome
+from tests.support import Site, make_site, score, stored, wait_for
+
+LOG = "canarysync.recovery"
+
+
+def bring_home(site: Site) -> None:
+    """Single runs until nothing waits."""
+    wait_for(lambda: site.once(wait_s=5.0).exit_code() != Exit.TRY_AGAIN, "a run that leaves nothing")
+
+
+def lose(site: Site) -> None:
+    shutil.rmtree(site.home / "state")
+
+
+def damage(site: Site) -> None:
+    """The first pages are overwritten: no database any more."""
+    ledger = site.home / "state" / "ledger.sqlite3"
+    ledger.write_bytes(b"\xff" * 4096 + ledger.read_bytes()[4096:])
+
+
+def tear(site: Site) -> None:
+    """A page in the middle is overwritten, as a bad disk does it, and the machine stopped hard: only the integrity
+    check finds out."""
+    import sqlite3
+    from contextlib import closing
+
+    ledger = site.home / "state" / "ledger.sqlite3"
+    with closing(sqlite3.connect(ledger)) as connection:
+        root = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'scores'").fetchone()[0]
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+        connection.execute("UPDATE meta SET value = '0' WHERE key = 'clean'")
+        connection.commit()
+    data = bytearray(ledger.read_bytes())
+    data[(root - 1) * size : root * size] = b"\x0d\xff" * (size // 2)
+    ledger.write_bytes(data)
+
+
+LOSSES = pytest.mark.parametrize("loss", [lose, damage, tear])
+
+
+def taken_but_unanswered(site: Site, sandbox: Sandbox, name: str, number: int) -> None:
+    """A score that the API has, and whose file still waits, in doubt."""
+    sandbox.faults.add("put:drop_after,times=1")
+    site.put(name, score(number))
+    summary = site.once()
+    assert summary.left == {"in_doubt": 1}
+    assert len([body for _, body in stored(sandbox) if json.loads(body)["scoreData"]["value"] == number]) == 1
+
+
+@LOSSES
+def test_what_was_done_stays_done_and_what_was_in_doubt_is_found(site: Site, sandbox: Sandbox, loss) -> None:
+    for number in range(3):
+        site.put(f"{number}.json", score(number))
+    assert site.once().outcomes == {Outcome.UPLOADED: 3}
+    taken_but_unanswered(site, sandbox, "doubt.json", 3)
+
+    loss(site)
+    site.put("new.json", score(4))  # nobody can know that it came later: it is looked for, too
+    site.put("again.json", json.dumps(score(1), indent=1))  # done before the loss
+    bring_home(site)
+
+    assert len(stored(sandbox)) == 5
+    assert site.receipt("doubt.json")["outcome"] == "recovered"
+    assert site.receipt("new.json")["outcome"] == "uploaded"
+    assert site.receipt("again.json")["outcome"] == "duplicate"
+    assert site.receipt("again.json")["uuid"] == site.receipt("1.json")["uuid"]
+    assert site.waiting() == []
+    assert json.loads(site.cli("status", "--json", "-c", str(site.config_path)).stdout)["routes"][0]["done"] == 6
+
+
+@pytest.mark.parametrize("loss", [damage, tear])
+def test_a_damaged_ledger_is_kept(site: Site, loss, caplog: pytest.LogCaptureFixture) -> None:
+    site.put("visit.json", score())
+    site.once()
+    loss(site)
+    damaged = (site.home / "state" / "ledger.sqlite3").read_bytes()
+
+    site.once()
+
+    kept = list((site.home / "state").glob("ledger.sqlite3.damaged-*Z"))
+    assert [path.read_bytes() for path in kept] == [damaged]
+    assert "the ledger is damaged" in caplog.text
+
+
+def test_a_ledger_from_a_backup_knows_that_it_is_older(site: Site, sandbox: Sandbox) -> None:
+    site.put("0.json", score(0))
+    sandbox.faults.add("put:status=429,times=1")
+    site.put("slow.json", score(1))
+    site.once()
+    shutil.copytree(site.home / "state", site.home / "backup")  # here slow.json is known not to be at the API
+    site.put("2.json", score(2))
+    site.once(wait_s=5.0)
+    taken_but_unanswered(site, sandbox, "doubt.json", 3)
+
+    lose(site)
+    shutil.copytree(site.home / "backup", site.home / "state")
+    bring_home(site)
+
+    assert site.waiting() == []
+    assert sorted(site.filed()) == ["0.json", "2.json", "doubt.json", "slow.json"]
+    assert len(stored(sandbox)) == 4
+    assert len(list((site.home / "state").glob("ledger.sqlite3.older-*"))) == 1
+
+
+def test_what_an_older_ledger_takes_for_unsent_is_looked_for(site: Site, sandbox: Sandbox) -> None:
+    """The backup says: never taken. It was sent later, and the answer was lost with the ledger."""
+    sandbox.faults.add("put:status=429,times=1")
+    site.put("visit.json", score())
+    site.once()
+    shutil.copytree(site.home / "state", site.home / "backup")
+    sandbox.faults.add("put:drop_after,times=1")
+    wait_for(lambda: site.once(wait_s=1.0) and stored(sandbox), "the second attempt")
+    shutil.rmtree(site.done)
+    site.done.mkdir()
+    lose(site)
+    shutil.copytree(site.home / "backup", site.home / "state")
+    site.put("visit.json", score())
+
+    bring_home(site)
+
+    assert len(stored(sandbox)) == 1
+    assert site.filed() == ["visit.json"]
+
+
+def test_a_ledger_that_is_up_to_date_is_believed(
+    site: Site, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        site.put(f"{number}.json", score(number))
+        site.once()
+
+    assert "sidecars are taken back in" not in caplog.text
+    assert ("scores", 200) not in sandbox.requests, "nothing had to be looked for"
+
+
+def test_a_folder_that_was_worked_on_with_another_ledger_is_recognised(site: Site, sandbox: Sandbox) -> None:
+    site.put("0.json", score(0))
+    site.once()
+    config = site.config_path.read_text()
+    site.config_path.write_text(config.replace("state: state", "state: elsewhere"))
+    site.put("1.json", score(1))
+    bring_home(site)
+    site.config_path.write_text(config)
+    site.put("1-again.json", json.dumps(score(1), indent=1))
+
+    bring_home(site)
+
+    assert len(stored(sandbox)) == 2
+    assert site.receipt("1-again.json")["outcome"] == "duplicate"
+
+
+def test_a_file_whose_receipt_was_written_but_that_was_not_moved_is_filed(site: Site, sandbox: Sandbox) -> None:
+    site.put("visit.json", score())
+    site.once()
+    os.rename(site.done / "visit.json", site.drop / "visit.json")  # as a crash between sidecar and move leaves it
+    lose(site)
+
+    bring_home(site)
+
+    assert site.filed() == ["visit.json"]
+    assert site.receipt("visit.json")["outcome"] == "uploaded"
+    assert len(stored(sandbox)) == 1
+    assert ("scores", 200) not in sandbox.requests, "the receipt says it all"
+
+
+def test_failures_are_taken_back_in_too(site: Site) -> None:
+    site.put("bad.json", score(dateRecorded=None))
+    site.put("refused.json", score(assessmentId="00000000-0000-0000-0000-000000000000"))
+    before = site.once()
+    lose(site)
+    bring_home(site)
+
+    told = json.loads(site.cli("status", "--json", "-c", str(site.config_path)).stdout)["routes"][0]
+    assert before.outcomes[Outcome.FAILED] == told["failed"] == 2
+    assert told["failed_by_code"] == {"invalid": 1, "refused": 1}
+
+
+def test_sidecars_that_are_none_are_passed_over(site: Site, sandbox: Sandbox) -> None:
+    site.put("0.json", score(0))
+    site.once()
+    for number, content in enumerate((b"", b"[]", b"{}", b"\xff", b'{"sidecarVersion": 1}', b"[" * 100_000)):
+        (site.done / f"odd-{number}.json.receipt.json").write_bytes(content)
+    (site.done / "a-folder.receipt.json").mkdir()
+    lose(site)
+    site.put("0-again.json", json.dumps(score(0), indent=1))
+
+    bring_home(site)
+
+    assert site.receipt("0-again.json")["outcome"] == "duplicate"
+    assert len(stored(sandbox)) == 1
+
+
+def test_a_recovery_that_was_interrupted_is_begun_again(
+    site: Site, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("0.json", score(0))
+    site.once()
+    taken_but_unanswered(site, sandbox, "doubt.json", 1)
+    lose(site)
+    with monkeypatch.context() as broken:
+
+        def fails(*arguments: object) -> None:
+            raise CanarysyncError("suspect")
+
+        broken.setattr("canarysync.ledger_sqlite.SqliteLedger.suspect", fails)
+        with pytest.raises(CanarysyncError):
+            site.once()
+
+    bring_home(site)
+
+    assert len(stored(sandbox)) == 2
+    assert site.receipt("doubt.json")["outcome"] == "recovered"
+
+
+def test_only_the_file_that_waited_is_suspect_not_the_next_of_its_name(site: Site, sandbox: Sandbox) -> None:
+    site.put("0.json", score(0))
+    site.once()
+    lose(site)
+    site.put("visit.json", score(1))
+    bring_home(site)
+    looks = sandbox.requests["scores", 200]
+    site.put("visit.json", score(2))
+
+    assert site.once().outcomes == {Outcome.UPLOADED: 1}
+    assert sandbox.requests["scores", 200] == looks
+
+
+def test_where_the_api_lists_nothing_a_person_decides(tmp_path: Path, sandbox: Sandbox) -> None:
+    site = make_site(tmp_path, sandbox.url)
+    site.put("0.json", score(0))
+    site.once()
+    lose(site)
+    sandbox.faults.add("scores:status=403")
+    site.put("visit.json", score(1))
+
+    assert site.once().held == 1
+    assert len(stored(sandbox)) == 1
+
+
+def test_with_a_damaged_ledger_an_unmounted_share_is_not_taken_for_a_new_one(site: Site) -> None:
+    site.put("visit.json", score())
+    site.once()
+    tear(site)
+    os.rename(site.home / "clinic", site.home / "unmounted")
+    (site.home / "clinic").mkdir()
+
+    summary = site.once()
+
+    assert summary.gone == ["clinic"]
+    assert list((site.home / "clinic").iterdir()) == []
