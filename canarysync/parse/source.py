@@ -66,7 +66,7 @@ class GaveUp(Exception):
 
 @dataclass(slots=True)
 class Findings:
-    """The problems found so far in one text, in file order; only the first ``MAX_PROBLEMS`` are kept."""
+    """The problems found so far in one text; only the first ``MAX_PROBLEMS`` are kept."""
 
     lines: Lines
     _kept: list[Problem] = field(default_factory=list)
@@ -93,10 +93,12 @@ class Findings:
         return self.total > 0
 
     def faults(self) -> Faults:
-        """All problems; when there are too many to list, the last one says how many were left out."""
+        """All problems in file order; when there are too many to list, the last one says how many were left out."""
+        # What is wrong with a whole (a key given twice, a comma too many) is known after what is wrong within it.
+        kept = sorted(self._kept, key=lambda problem: (problem.line, problem.column))
         if self.total <= MAX_PROBLEMS:
-            return Faults(tuple(self._kept))
-        listed = self._kept[: MAX_PROBLEMS - 1]
+            return Faults(tuple(kept))
+        listed = kept[: MAX_PROBLEMS - 1]
         rest = self.total - len(listed)
         return Faults((*listed, Problem(f"{rest} further problems were found; they are not listed.")))
 

@@ -31,6 +31,16 @@ UNDEFINED_ALIAS = Fault(
     "Quote the value if the * belongs to it.",
     "an anchor before its alias",
 )
+ODD_NAME = Fault(
+    "A value begins with & or *, which makes an anchor or alias, and its name has more in it than it may.",
+    "Quote the value if the & or * belongs to it.",
+    "a name of letters, digits, - and _",
+)
+QUESTION_MARK = Fault(
+    "A question mark stands right before a text within brackets.",
+    "Quote the text if the ? belongs to it.",
+    "quotes around this text",
+)
 RECURSIVE_ALIAS = Fault(
     "This alias stands inside the value that it refers to.", "Write the value out.", "no recursive alias"
 )

@@ -6,6 +6,7 @@ with the first that is too deep.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -18,6 +19,10 @@ from canarysync.parse.outline import Node
 from canarysync.parse.source import MAX_DEPTH, Fault, Faults, Findings, GaveUp, Lines, duplicate_key, too_deep
 from canarysync.parse.yaml_source import grammar_fault, prepare, unreadable
 from canarysync.parse.yaml_tree import Anchored, Built, Frame
+
+# libyaml ends the name of an anchor or alias at any of ? : , ] } % @ ` and reads on behind it, where YAML 1.2.2 §6.9.2
+# ends it at a blank or a bracket only. A tag may stand before an anchor.
+_NAMED = re.compile(r"(?:!\S*+\s++)?[&*][0-9A-Za-z_-]++(?=[\s,\[\]{}]|\Z)")
 
 MAX_ALIASED = 1_000_000
 """How much aliases may add to a document: the values they stand for, and the characters in those."""
@@ -104,10 +109,12 @@ class _YamlReader:
             self._report(event, faults.MERGE_KEY)
         built = Built(value, Node(_start(event)), weight=1 + len(text))
         if event.anchor:
+            self._check_name(event)
             self._anchors[event.anchor] = built
         self._add(built)
 
     def _alias(self, event: yaml.AliasEvent) -> None:
+        self._check_name(event)
         start = _start(event)
         target = self._anchors.get(event.anchor or "")
         if not isinstance(target, Built):
@@ -120,6 +127,10 @@ class _YamlReader:
         if len(self._stack) + target.height > MAX_DEPTH:
             self._give_up(event, too_deep())
         self._add(Built(target.value, Node(start, target.node.members), target.weight, target.height))
+
+    def _check_name(self, event: yaml.NodeEvent) -> None:
+        if not _NAMED.match(self._text, _start(event)):
+            self._report(event, faults.ODD_NAME)
 
     def _open_mapping(self, event: yaml.MappingStartEvent) -> None:
         self._open(event, {}, MAP)
@@ -134,6 +145,7 @@ class _YamlReader:
             self._report(event, UNKNOWN_TAG)
         frame = Frame(Built(value, Node(_start(event))), event.anchor)
         if event.anchor:
+            self._check_name(event)
             self._anchors[event.anchor] = frame
         self._stack.append(frame)
 
@@ -155,6 +167,8 @@ class _YamlReader:
             frame.add(built)
             return
         start = built.node.start
+        if self._text[max(0, start - 1) : start] == "?":  # begins a text (YAML 1.2.2 §7.3.3), to libyaml a key
+            self.findings.add(start - 1, faults.QUESTION_MARK, self._path())
         if isinstance(built.value, str):
             if earlier := frame.built.node.members.get(built.value):
                 first = self.findings.lines.position(earlier.key_start or 0)

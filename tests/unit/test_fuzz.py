@@ -12,7 +12,7 @@ from campaigns.fuzz_engines import Campaign, by_mutation
 from canarysync.model import Rejection, Syntax
 from canarysync.parse import parse
 
-EXECUTIONS = 200
+EXECUTIONS = 300
 
 FOUND = [
     pytest.param("yaml", b"a: !%ED%A0%80 x", id="a tag whose escapes are no UTF-8"),

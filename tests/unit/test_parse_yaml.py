@@ -362,3 +362,24 @@ def test_a_tag_whose_escapes_are_no_utf_8_is_a_problem(text: str) -> None:
 
     assert isinstance(outcome, Rejection)
     assert "tag" in outcome.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{value: 1, ?note: 2}", "question mark"),  # YAML 1.2.2 §7.3.3: the key is "?note"
+        ("[?x]", "question mark"),
+        ("a: &x:30", "& or *"),  # §6.9.2: an anchor "x:30" of nothing
+        ("a: &x y\nb: *x:z", "& or *"),
+    ],
+)
+def test_what_libyaml_reads_otherwise_than_yaml_says_is_a_problem(text: str, told: str) -> None:
+    outcome = parse(text.encode(), Syntax.YAML)
+
+    assert isinstance(outcome, Rejection)
+    assert told in outcome.problems[0].message
+
+
+@pytest.mark.parametrize("text", ["a: &x 1\nb: *x", "a: !!str &x y\nb: [*x, *x]", "{? a : 1}", "a: ?x", "b: '&x:30'"])
+def test_anchors_and_question_marks_where_they_belong_are_read(text: str) -> None:
+    assert isinstance(parse(text.encode(), Syntax.YAML), Document)
