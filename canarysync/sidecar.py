@@ -77,7 +77,7 @@ def past(content: bytes, target: str, route_id: str) -> Past | None:
     try:
         told = json.loads(content)
         return _past(told, target, route_id) if told["sidecarVersion"] == VERSION else None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
 
 
@@ -97,7 +97,7 @@ def _past(told: dict[str, Any], target: str, route_id: str) -> Past:
         status=None if told.get("status") is None else int(told["status"]),
         possible_duplicate=told.get("possibleDuplicate") is True,
     )
-    if not scores:
+    if not done and scores == []:
         return found
     # One near key is as good as another here: it is used to judge what is in doubt, and this is decided.
     identity = Identity(_text(scores[0]["fingerprint"]), _text(scores[0]["matchKey"]), "")

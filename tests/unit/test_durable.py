@@ -341,3 +341,24 @@ def test_a_lock_that_was_not_got_leaves_no_descriptor_open(tmp_path: Path) -> No
 
     assert len(os.listdir("/proc/self/fd")) == before
     lock.release()
+
+
+@pytest.mark.parametrize(
+    ("changes", "room"),
+    [
+        ({}, True),
+        ({"f_bavail": 0}, False),
+        ({"f_bavail": 1}, False),
+        ({"f_favail": 0}, False),
+        ({"f_files": 0, "f_favail": 0}, True),  # btrfs and most network mounts count no names
+        ({"f_blocks": 0, "f_bavail": 0}, True),  # some FUSE mounts tell nothing
+    ],
+    ids=str,
+)
+def test_whether_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, int], room: bool
+) -> None:
+    told = {"f_blocks": 1000, "f_bavail": 500, "f_frsize": 4096, "f_files": 100, "f_favail": 50} | changes
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(**told))
+
+    assert durable.has_room(tmp_path, 65536) is room

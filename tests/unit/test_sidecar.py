@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canarysync.ledger import Entry
+from canarysync.ledger import Entry, Past
 from canarysync.model import Code, Identity, Problem, Proof, Signature, State
-from canarysync.sidecar import error, message_for, outcome_of, receipt
+from canarysync.sidecar import error, message_for, outcome_of, past, receipt
 
 AT = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 UUID = "7f0c3b1a-9c1e-4c55-8a39-1f2e3d4c5b6a"
@@ -170,3 +170,58 @@ def test_any_name_and_any_words_give_valid_json(name: str, words: str) -> None:
     # A high and a low surrogate side by side are one character once they have been through JSON.
     assert sidecar["file"] == json.loads(json.dumps(name))
     assert sidecar["response"] == json.loads(json.dumps(words))
+
+
+# --- back into the ledger --------------------------------------------------------------------------
+
+ENTRY_ID = "01900000-0000-7000-8000-000000000001"
+
+
+def back(sidecar: bytes) -> Past | None:
+    return past(sidecar, "visit-1.json", "r1")
+
+
+@pytest.mark.parametrize("proof", Proof)
+@given(name=texts)
+def test_a_receipt_tells_the_ledger_what_it_needs(proof: Proof, name: str) -> None:
+    entry = replace(UPLOADED, id=ENTRY_ID, name=name, proof=proof, possible_duplicate=True)
+
+    assert back(receipt(entry, URL, None, missing=False)) == Past(
+        entry_id=ENTRY_ID, route_id="r1", name=name, target="visit-1.json", sha256="ab" * 32, state=State.UPLOADED,
+        at=AT.replace(microsecond=123000), attempts=2, assessment_id=ASSESSMENT, uuid=UUID, proof=proof,
+        identity=Identity("f" * 64, "a" * 64, ""), possible_duplicate=True,
+    )  # fmt: skip
+
+
+def test_an_error_tells_it_what_it_needs() -> None:
+    refused = back(error(replace(REFUSED, id=ENTRY_ID), "no", (), None, missing=False))
+    rejected = back(error(replace(REJECTED, id=ENTRY_ID, sha256=None), "no", (), None, missing=False))
+
+    assert refused is not None
+    assert (refused.state, refused.code, refused.status, refused.uuid) == (State.REFUSED, Code.REFUSED, 422, None)
+    assert rejected is not None
+    assert (rejected.state, rejected.sha256, rejected.identity) == (State.REJECTED, None, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sidecarVersion": 2}, {"entryId": "e1"}, {"entryId": None}, {"uuid": "abc"}, {"file": 7}, {"scores": None},
+        {"scores": [{}]}, {"scores": [7]}, {"uploadedAt": "yesterday"}, {"proof": "hearsay"}, {"attempts": "many"},
+        {"sha256": []},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_not_quite_a_receipt_is_none(change: dict[str, object]) -> None:
+    good = read(receipt(replace(UPLOADED, id=ENTRY_ID), URL, None, missing=False))
+
+    assert back(json.dumps(good | change).encode()) is None
+
+
+plain = st.none() | st.booleans() | st.integers() | texts
+trees = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(texts, inner))
+
+
+@given(st.binary() | trees.map(lambda value: json.dumps(value).encode()))
+def test_reading_a_sidecar_never_raises(data: bytes) -> None:
+    back(data)

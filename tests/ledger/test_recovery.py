@@ -1,0 +1,216 @@
+"""A ledger that knows less than the folders: it enters what sidecars tell, and doubts what it cannot know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from canarysync.errors import LedgerError
+from canarysync.ledger import Claimed, Ledger, Past, Taken
+from canarysync.model import SEND_AGAIN, Code, Proof, State
+from tests.ledger.support import BACKENDS, ROUTE, SIGNATURE, T0, at, change, claim, draft, entry_in, identity, uuid_of
+from tests.support import ASSESSMENT
+
+FIRST, SECOND = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-000000000002"
+
+
+def receipt(number: int = 1, entry_id: str = FIRST, name: str = "visit.json") -> Past:
+    """What the receipt of score ``number`` says."""
+    return Past(
+        entry_id=entry_id, route_id=ROUTE, name=name, target=name, sha256="a" * 64, state=State.UPLOADED, at=T0,
+        attempts=1, assessment_id=ASSESSMENT, identity=replace(identity(number), near_key=""), uuid=uuid_of(number),
+        proof=Proof.RESPONSE,
+    )  # fmt: skip
+
+
+# --- receipts --------------------------------------------------------------------------------------
+
+
+def test_what_a_receipt_says_is_done(ledger: Ledger) -> None:
+    ledger.take_in([receipt()], at(9))
+
+    assert ledger.counts(ROUTE).done == 1
+    assert ledger.open_entries(ROUTE) == []
+    taken = ledger.intend(draft("again.json", 1), at(9))
+    assert isinstance(taken, Taken)
+    assert (taken.owner.uuid, taken.owner.state, taken.owner.proof) == (uuid_of(1), State.UPLOADED, Proof.RESPONSE)
+
+
+def test_taking_in_may_be_repeated(ledger: Ledger) -> None:
+    for _ in range(2):
+        ledger.take_in([receipt(), receipt(2, SECOND, "other.json")], at(9))
+
+    assert ledger.counts(ROUTE).done == 2
+
+
+def test_a_file_that_was_not_moved_yet_is_open(ledger: Ledger) -> None:
+    ledger.take_in([replace(receipt(), signature=SIGNATURE)], at(9))
+
+    [entry] = ledger.open_entries(ROUTE)
+    assert (entry.state, entry.target, entry.signature) == (State.UPLOADED, "visit.json", SIGNATURE)
+
+
+def test_of_two_receipts_for_one_score_both_uuids_are_owned(ledger: Ledger) -> None:
+    """The same score twice at the API, or once with two files: whatever it was, no file may adopt either again."""
+    twin = replace(receipt(1, SECOND, "twin.json"), uuid=uuid_of(2))
+    same = replace(receipt(1, "01900000-0000-7000-8000-000000000003", "same.json"))
+    ledger.take_in([receipt(), twin, same], at(9))
+
+    other = claim(ledger, draft("other.json"))
+    assert ledger.owned_uuids([uuid_of(1), uuid_of(2), uuid_of(3)], other) == {uuid_of(1), uuid_of(2)}
+    assert [ledger.entry(p.entry_id).uuid for p in (receipt(), twin, same)] == [uuid_of(1), uuid_of(2), uuid_of(1)]
+
+
+def test_two_scores_under_one_uuid_do_not_break_the_rule_that_it_has_one_owner(ledger: Ledger) -> None:
+    ledger.take_in([receipt(1), replace(receipt(2, SECOND, "other.json"), uuid=uuid_of(1))], at(9))
+
+    assert ledger.entry(SECOND).state is State.DUPLICATE
+    assert ledger.entry(SECOND).uuid == uuid_of(1)
+
+
+def test_a_failure_is_taken_in_with_its_reason(ledger: Ledger) -> None:
+    failure = replace(receipt(), state=State.REFUSED, code=Code.REFUSED, status=422, uuid=None, proof=None)
+    ledger.take_in([failure, replace(failure, entry_id=SECOND, state=State.REJECTED, identity=None)], at(9))
+
+    assert (ledger.counts(ROUTE).failed, ledger.entry(FIRST).status) == (2, 422)
+    assert isinstance(ledger.intend(draft("again.json", 1), at(9)), Claimed), "what was refused may be tried again"
+
+
+# --- an older ledger -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.INTENDED, State.IN_DOUBT, State.DEFERRED])
+def test_what_an_older_ledger_has_not_seen_the_end_of_ends_as_its_receipt_says(ledger: Ledger, state: State) -> None:
+    entry = entry_in(ledger, state, number=1)
+
+    ledger.take_in([receipt(1, entry.id)], at(9))
+
+    assert ledger.open_entries(ROUTE) == []
+    assert ledger.entry(entry.id).uuid == uuid_of(1)
+    assert ledger.entry(entry.id).state is State.UPLOADED
+
+
+def test_what_the_ledger_knows_the_end_of_stays_as_it_is(ledger: Ledger) -> None:
+    entry = entry_in(ledger, State.UPLOADED, number=1)
+
+    ledger.take_in([receipt(1, entry.id)], at(9))
+
+    assert ledger.entry(entry.id) == entry
+
+
+@pytest.mark.parametrize("state", [State.INTENDED, State.IN_DOUBT, State.DEFERRED])
+def test_an_entry_that_stands_in_the_way_of_a_later_one_has_ended(ledger: Ledger, state: State) -> None:
+    """The same name with another score; another name with the same score."""
+    same_name = entry_in(ledger, state, "visit.json", number=1)
+    same_score = entry_in(ledger, state, "other.json", number=2)
+    later = replace(receipt(2, "0fffffff-0000-7000-8000-000000000000"), signature=SIGNATURE)
+
+    ledger.take_in([later], at(9))
+
+    assert [entry.id for entry in ledger.open_entries(ROUTE)] == [later.entry_id]
+    assert ledger.entry(same_name.id).state is State.WITHDRAWN
+    assert ledger.entry(same_score.id).state is State.WITHDRAWN
+
+
+@pytest.mark.parametrize("state", [State.INTENDED, State.IN_DOUBT, State.DEFERRED])
+def test_what_is_undecided_is_in_doubt_from_now_on(ledger: Ledger, state: State) -> None:
+    entry = entry_in(ledger, state)
+
+    ledger.suspect(ROUTE, [], at(9))
+
+    found = ledger.entry(entry.id)
+    assert (found.state, found.first_look_at, found.retry_at) == (State.IN_DOUBT, None, None)
+
+
+def test_what_is_decided_stays_decided(ledger: Ledger) -> None:
+    entries = [entry_in(ledger, state, f"{state}.json") for state in (State.UPLOADED, State.REFUSED, State.GAVE_UP)]
+
+    ledger.suspect(ROUTE, [], at(9))
+
+    assert [ledger.entry(entry.id) for entry in entries] == entries
+
+
+# --- suspects --------------------------------------------------------------------------------------
+
+
+def test_a_suspect_is_in_doubt_once(ledger: Ledger) -> None:
+    ledger.suspect(ROUTE, ["visit.json"], at(0))
+
+    entry = claim(ledger, draft("visit.json", 1), at(1))
+    assert (entry.state, entry.attempts) == (State.IN_DOUBT, 0)
+    ledger.withdraw(entry, at(2))
+    assert claim(ledger, draft("visit.json", 1), at(3)).state is State.INTENDED
+
+
+def test_only_the_name_and_the_route_that_waited_are_suspect(ledger: Ledger) -> None:
+    ledger.suspect(ROUTE, ["visit.json"], at(0))
+    other_route = draft("visit.json", route_id="b5f3f1d0-0f4e-4f36-9c9f-5a0f8f7f1b22")
+
+    assert claim(ledger, draft("other.json"), at(1)).state is State.INTENDED
+    assert claim(ledger, other_route, at(1)).state is State.INTENDED
+
+
+def test_a_suspect_that_turns_out_to_be_done_is_suspect_no_more(ledger: Ledger) -> None:
+    ledger.take_in([receipt(1, name="done.json")], at(0))
+    ledger.suspect(ROUTE, ["visit.json"], at(0))
+    taken = ledger.intend(draft("visit.json", 1), at(1))
+    assert isinstance(taken, Taken)
+    ledger.filed(ledger.duplicate(draft("visit.json", 1), taken.owner, "visit.json", at(1)), at(1))
+
+    assert claim(ledger, draft("visit.json", 2), at(2)).state is State.INTENDED
+
+
+# --- which ledger is it ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=list(BACKENDS))
+def test_a_ledger_has_reached_its_own_bookmarks_and_no_others(
+    tmp_path: Path, backend: Callable[[Path], Ledger]
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one, two = backend(tmp_path / "a"), backend(tmp_path / "b")
+    early = one.bookmark()
+    change(one, claim(one, draft()), State.DEFERRED)
+    late = one.bookmark()
+
+    assert one.has_reached(early)
+    assert one.has_reached(late)
+    assert not two.has_reached(early)
+    assert not any(one.has_reached(odd) for odd in ("", "/", "x/1", late + "0", late.replace("/", "/-"), late + "²"))
+    one.close()
+    two.close()
+
+
+# --- a person's decision ---------------------------------------------------------------------------
+
+
+def test_only_what_is_in_doubt_can_be_resolved(ledger: Ledger) -> None:
+    for state in set(State) - {State.IN_DOUBT}:
+        entry = entry_in(ledger, state, f"{state}.json")
+        with pytest.raises(LedgerError):
+            ledger.resolve(entry, SEND_AGAIN)
+        assert ledger.entry(entry.id).resolution is None
+
+
+@pytest.mark.parametrize("state", [State.INTENDED, State.IN_DOUBT, State.UPLOADED, State.REFUSED, State.WITHDRAWN])
+def test_a_change_that_a_person_has_overtaken_is_not_made(ledger: Ledger, state: State) -> None:
+    stale = entry_in(ledger, State.IN_DOUBT)
+    ledger.resolve(stale, uuid_of(7))
+
+    with pytest.raises(LedgerError):
+        change(ledger, stale, state)
+
+    assert ledger.entry(stale.id) == replace(stale, resolution=uuid_of(7))
+
+
+def test_a_decision_ends_with_the_next_sending(ledger: Ledger) -> None:
+    entry = entry_in(ledger, State.IN_DOUBT)
+    ledger.resolve(entry, SEND_AGAIN)
+
+    sent = ledger.intend_again(ledger.entry(entry.id), at(5), resent=True)
+
+    assert sent.resolution is None
