@@ -15,8 +15,9 @@ from canarysync import gate
 from canarysync.config import Route
 from canarysync.errors import LedgerError
 from canarysync.lane import Chunk, Key, Lane, Visit
+from canarysync.ledger import Entry
 from canarysync.logs import event
-from canarysync.model import Observation
+from canarysync.model import Held, Observation, State
 from canarysync.outcomes import Tools
 from canarysync.report import Event, Reporter, Summary
 from canarysync.step import ApiDown, ApiUp, Outcome, Step
@@ -99,6 +100,7 @@ class Daemon:
             _Desk(Lane(route, tools, self._hinter(number), watching=not once)) for number, route in enumerate(routes)
         ]
         self._ledger = tools.ledger
+        self._now = tools.now
         self._concurrency = concurrency
         self._once = once
         self._wait_s = wait_s
@@ -116,7 +118,7 @@ class Daemon:
         try:
             for desk in self._desks:
                 self._open(desk)
-            self._tell_of_orphans()
+            self._part_with_orphans()
             self._workers.start()
             self._loop()
         finally:
@@ -152,14 +154,25 @@ class Daemon:
 
         return hint
 
-    def _tell_of_orphans(self) -> None:
-        """Entries of routes that have left the config: nobody looks after them, and their twins wait for them."""
+    def _part_with_orphans(self) -> None:
+        """Entries of routes that have left the config: nobody looks after them. What was never sent lets go of its
+        score; what is in doubt is for a person, and with it every file that says the same."""
         configured = {desk.lane.route.name for desk in self._desks}
         for name, route_id in self._ledger.routes().items():
-            entries = len(self._ledger.open_entries(route_id)) if name not in configured else 0
+            entries = self._ledger.open_entries(route_id) if name not in configured else ()
+            for entry in entries:
+                self._part_with(entry)
             if entries:
-                message = "the ledger has unfinished files of a route that is not in the config"
-                event(_log, logging.WARNING, message, route=name, files=entries)
+                message = "the ledger has unfinished files of a route that is not in the config: put it back"
+                event(_log, logging.WARNING, message, route=name, files=len(entries))
+
+    def _part_with(self, entry: Entry) -> None:
+        now = self._now()
+        if entry.state is State.DEFERRED:
+            self._ledger.withdraw(entry, now)
+        elif entry.state in (State.INTENDED, State.IN_DOUBT) and entry.held is None:
+            reason = "held: its route is not in the config"
+            self._ledger.doubt(entry, reason, now, now, status=entry.status, held=Held.ORPHANED)
 
     # --- the loop ------------------------------------------------------------------------------------
 

@@ -168,6 +168,7 @@ class Held(StrEnum):
     UNANSWERABLE = "unanswerable"
     OWNED = "owned"
     UNREADABLE = "unreadable"
+    ORPHANED = "orphaned"
 
 
 class Proof(StrEnum):

@@ -296,7 +296,7 @@ class Pipeline:
         if entry.held is None and self._outcomes.stands_s(entry) < self._route.retry.most_s:
             wait, reason = self._outcomes.aged_backoff_s(entry), "the API's list of scores cannot be read"
             return Step(Outcome.IN_DOUBT, reason, wait, ApiUp(), entry=self._in_doubt(entry))
-        return self._outcomes.held(entry, entry.held or Held.UNREADABLE)
+        return self._outcomes.held(entry, Held.OWNED if entry.held is Held.OWNED else Held.UNREADABLE)
 
     def _in_doubt(self, entry: Entry) -> Entry:
         """An intent that a crash left becomes what it is: in doubt."""

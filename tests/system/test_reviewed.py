@@ -173,15 +173,46 @@ def test_nothing_is_sent_once_the_state_folder_is_gone(site: Site, sandbox: Sand
     assert site.waiting() == ["second.json"]
 
 
-def test_unfinished_files_of_a_route_that_left_the_config_are_told_of(site: Site, sandbox: Sandbox) -> None:
-    sandbox.faults.add("put:status=408")
+def leave_the_config(site: Site) -> Path:
+    """The route makes place for another one; its old drop folder is returned."""
+    (site.home / "other").mkdir()
+    site.config_path.write_text(site.config_path.read_text().replace("folder: clinic", "folder: other"))
+    return site.home / "other" / "drop"
+
+
+def come_back(site: Site) -> None:
+    site.config_path.write_text(site.config_path.read_text().replace("folder: other", "folder: clinic"))
+
+
+def test_what_a_route_that_left_the_config_never_sent_stands_in_nobodys_way(site: Site, sandbox: Sandbox) -> None:
+    sandbox.faults.add("put:status=408,times=1")
     site.put("visit.json", score(1))
     assert site.once().exit_code() == Exit.TRY_AGAIN
-    text = site.config_path.read_text()
-    other = site.home / "other"
-    other.mkdir()
-    site.config_path.write_text(
-        text.replace(str(site.drop.parent), str(other)).replace("folder: clinic", "folder: other")
-    )
+    drop = leave_the_config(site)
+
     told = site.cli("run-once", "-c", str(site.config_path))
-    assert "not in the config route=clinic files=1" in told.stderr
+    assert "not in the config: put it back route=clinic files=1" in told.stderr
+    (drop / "same.json").write_text(json.dumps(score(1)))
+    assert site.once().outcomes == {Outcome.UPLOADED: 1}
+
+    come_back(site)
+    assert site.once().outcomes == {Outcome.DUPLICATE: 1}
+    assert len(sandbox.scores) == 1
+
+
+def test_what_it_left_in_doubt_is_for_a_person_and_its_twin_with_it(site: Site, sandbox: Sandbox) -> None:
+    sandbox.faults.add("put:drop_after,times=1")
+    site.put("visit.json", score(1))
+    assert site.once().exit_code() == Exit.TRY_AGAIN
+    drop = leave_the_config(site)
+    site.once()
+    (drop / "same.json").write_text(json.dumps(score(1)))
+
+    assert site.once().held == 1
+    assert len(sandbox.scores) == 1
+
+    come_back(site)
+    assert site.once().outcomes == {Outcome.RECOVERED: 1}
+    leave_the_config_again = site.config_path.read_text().replace("folder: clinic", "folder: other")
+    site.config_path.write_text(leave_the_config_again)
+    assert site.once().outcomes == {Outcome.DUPLICATE: 1}
