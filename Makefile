@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-pyproject
 
-.PHONY: demo test lint latency crash clean
+.PHONY: demo test lint latency crash powerloss statemachine soak fuzz clean
 
 demo: $(STAMP)  ## The main job, over the example files, against the simulated API
 	@$(BIN)/canarysync demo
@@ -22,6 +22,18 @@ latency: $(STAMP)  ## How long from a drop to the server
 
 crash: $(STAMP)  ## Kill it, or fail it, at every system call (ten minutes; needs strace)
 	$(BIN)/python -m campaigns.crash
+
+powerloss: $(STAMP)  ## Start it on what a disk may hold after a power cut at any fsync (needs strace)
+	$(BIN)/python -m campaigns.powerloss
+
+statemachine: $(STAMP)  ## Random histories over the real pipeline
+	$(BIN)/python -m campaigns.statemachine
+
+soak: $(STAMP)  ## 20,000 files, kills, faults, full disks (ten minutes; needs root)
+	$(BIN)/python -m campaigns.soak
+
+fuzz: $(STAMP)  ## The readers, with odd bytes (an hour)
+	$(BIN)/python -m campaigns.fuzz
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
