@@ -17,8 +17,9 @@ from canarysync.errors import LedgerError
 from canarysync.lane import Chunk, Key, Lane, Visit
 from canarysync.ledger import Entry
 from canarysync.logs import event
-from canarysync.model import Held, Observation, State
+from canarysync.model import Observation
 from canarysync.outcomes import Tools
+from canarysync.recovery import part_with_orphans
 from canarysync.report import Event, Reporter, Summary
 from canarysync.step import ApiDown, ApiUp, Outcome, Step
 from canarysync.tracks import Place, Track, Tracks
@@ -118,7 +119,7 @@ class Daemon:
         try:
             for desk in self._desks:
                 self._open(desk)
-            self._part_with_orphans()
+            part_with_orphans(self._ledger, {desk.lane.route.name for desk in self._desks}, self._now())
             self._workers.start()
             self._loop()
         finally:
@@ -153,26 +154,6 @@ class Daemon:
                 self._desks[number].scan_wanted = True
 
         return hint
-
-    def _part_with_orphans(self) -> None:
-        """Entries of routes that have left the config: nobody looks after them. What was never sent lets go of its
-        score; what is in doubt is for a person, and with it every file that says the same."""
-        configured = {desk.lane.route.name for desk in self._desks}
-        for name, route_id in self._ledger.routes().items():
-            entries = self._ledger.open_entries(route_id) if name not in configured else ()
-            for entry in entries:
-                self._part_with(entry)
-            if entries:
-                message = "the ledger has unfinished files of a route that is not in the config: put it back"
-                event(_log, logging.WARNING, message, route=name, files=len(entries))
-
-    def _part_with(self, entry: Entry) -> None:
-        now = self._now()
-        if entry.state is State.DEFERRED:
-            self._ledger.withdraw(entry, now)
-        elif entry.state in (State.INTENDED, State.IN_DOUBT) and entry.held is None:
-            reason = "held: its route is not in the config"
-            self._ledger.doubt(entry, reason, now, now, status=entry.status, held=Held.ORPHANED)
 
     # --- the loop ------------------------------------------------------------------------------------
 
@@ -311,14 +292,19 @@ class Daemon:
         self._learn(step, message.probe)
         before = desk.tracks.last_step(message.key)
         desk.tracks.visited(message.key, step, message.visit.since, time.monotonic())
-        if step.entry is not None and step.outcome is not Outcome.TWIN:
-            for other in self._desks:
-                other.tracks.heard_of(step.entry.id)
+        self._pass_on(None if step.outcome is Outcome.TWIN else step.entry)
+        self._pass_on(step.parted)
         if step.outcome is Outcome.BLOCKED and not self._gate.reason:
             desk.tracks.unblock()  # the gate opened while this visit was under way
-        if step.detached is not None:
-            desk.tracks.found(Key(message.key.name, step.detached))
+        if step.parted is not None and step.parted.detached:
+            desk.tracks.found(Key(message.key.name, step.parted.id))
         self._reporter.step(desk.lane.route.name, message.key.name, step, before)
+
+    def _pass_on(self, entry: Entry | None) -> None:
+        """An entry came further: files in all routes may wait for it, as its twins."""
+        if entry is not None:
+            for desk in self._desks:
+                desk.tracks.heard_of(entry.id)
 
     def _learn(self, step: Step, probe: bool) -> None:
         """What the visit says of the API."""

@@ -23,6 +23,15 @@ _NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.
 _said_unsynced: set[str] = set()
 
 
+def is_there(path: Path) -> bool:
+    """Whether something has this name. Raises OSError where that cannot be told now (EIO, ESTALE): that is no "no"."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in ``folder`` durable. Some network and FUSE mounts refuse this: said once, then accepted."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -119,7 +128,7 @@ def _rename_by_link(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in _NOT_SUPPORTED:
             raise
-        if os.path.lexists(target):
+        if is_there(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
         os.rename(source, target)
     else:

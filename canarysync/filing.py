@@ -97,7 +97,7 @@ def file_away(move: Move) -> bool:
     """
     target = move.folder / move.target
     ours = _our_sidecar(move)
-    if not os.path.lexists(target):
+    if not durable.is_there(target):
         found = _move(move, target, ours)
     elif _is_the_file(move, target):
         if not ours:  # a power cut took its name and left the file's
@@ -244,7 +244,7 @@ def _unreadable(path: Path) -> OSError:
 def _our_sidecar(move: Move) -> bool:
     """Whether the sidecar is there already, and ours."""
     path = _sidecar_path(move)
-    if not os.path.lexists(path):
+    if not durable.is_there(path):
         return False
     if _sidecar_at(path).get("entryId") != move.entry_id:
         raise TargetTaken
@@ -297,7 +297,7 @@ def sweep_temporaries(folder: Path) -> None:
 def drop_stale_error(failed: Path, name: str, suffix: str) -> None:
     """Remove ``name``'s error sidecar once the file itself has left failed/, unless it never had a file there."""
     sidecar = failed / f"{name}{suffix}"
-    if not os.path.lexists(sidecar) or os.path.lexists(failed / name):
+    if not durable.is_there(sidecar) or durable.is_there(failed / name):
         return
     if "fileMissing" not in _sidecar_at(sidecar):
         sidecar.unlink(missing_ok=True)

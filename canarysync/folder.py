@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 from canarysync.candidates import MARKER
 from canarysync.config import Route
 from canarysync.durable import Lock, sync_folder
-from canarysync.errors import SetupError
+from canarysync.errors import SetupError, from_os
 
 DROP_MODE, FILED_MODE = 0o2770, 0o2750
 
@@ -37,7 +38,9 @@ def take(route: Route, known_id: str | None) -> Lock:
     except (FileNotFoundError, NotADirectoryError):
         raise FolderGone from None
     except OSError as error:
-        raise SetupError("lock the drop folder", str(marker), os.strerror(error.errno or 0)) from None
+        if error.errno in (errno.EISDIR, errno.ESPIPE, errno.ELOOP):
+            raise SetupError("lock the drop folder", str(marker), "it is no file", "restore or remove it") from None
+        raise from_os("lock the drop folder", str(marker), error) from None
     try:
         found = route_id_in(lock.first_line())
         _compare(route, known_id, found)

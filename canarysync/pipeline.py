@@ -86,8 +86,8 @@ class Pipeline:
             return self._reject(name, entry, found, verdict) if settled else Step(Outcome.UNSETTLED)
         if entry is None or _says_the_same(entry, verdict.score):
             return self._advance(name, entry, verdict, may_send=may_send)
-        detached = self._part(entry)
-        return replace(self._advance(name, None, verdict, may_send=may_send), detached=detached)
+        parted = self._part(entry)
+        return replace(self._advance(name, None, verdict, may_send=may_send), parted=parted)
 
     def resume(self, entry_id: str, *, may_send: bool) -> Step:
         """One pass for a detached entry: its file is gone or changed, but its score may be at the API."""
@@ -131,25 +131,25 @@ class Pipeline:
             return Step(Outcome.GONE)
         if not self._present():
             return Step(Outcome.DEFERRED, "the drop folder is gone", FOLDER_GONE_WAIT_S, entry=entry, trouble=True)
-        detached = self._part(entry)
-        if detached is not None:
-            return Step(Outcome.GONE, detached=detached)
+        parted = self._part(entry)
+        if parted.detached:
+            return Step(Outcome.GONE, parted=parted)
         return Step(Outcome.WITHDRAWN, "taken back before it was sent", entry=entry)
 
-    def _part(self, entry: Entry) -> str | None:
+    def _part(self, entry: Entry) -> Entry:
         """The file no longer says what its entry does. What was certainly not taken is withdrawn; what may
-        have been goes on without the file, as a detached entry, whose id is returned."""
+        have been goes on without the file, as a detached entry."""
         if entry.state is State.DEFERRED:
             self._outcomes.withdrawn(entry, "")
-            return None
-        return self._ledger.detach(entry).id
+            return entry
+        return self._ledger.detach(entry)
 
     def _reject(self, name: str, entry: Entry | None, found: Content | NotRead, rejection: Rejection) -> Step:
         """Our own no: recorded, then filed in failed/ with all its problems."""
-        detached = self._part(entry) if entry is not None else None
+        parted = self._part(entry) if entry is not None else None
         content = found if isinstance(found, Content) else None
         step = self._outcomes.rejected(self._draft(name, found, None), rejection, content)
-        return replace(step, detached=detached)
+        return replace(step, parted=parted)
 
     def _draft(self, name: str, found: Content | NotRead, score: Score | None) -> Draft:
         return Draft(
@@ -191,7 +191,10 @@ class Pipeline:
         token = self._calls.token()
         if not isinstance(token, Token):
             return api_trouble(token, entry)
-        reading.sync(self._route.drop / name)
+        try:
+            reading.sync(self._route.drop / name)
+        except FileNotFoundError:
+            return self._not_read(entry, NotRead(Kind.MISSING))
         if entry is not None:
             entry = self._ledger.intend_again(entry, self._now(), resent=resent)
             return self._put(entry, valid, token, unsure=unsure)

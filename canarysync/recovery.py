@@ -1,11 +1,14 @@
-"""A route whose ledger was lost, or is older than its folder: what its sidecars say is taken back in, and every file
-that waits is in doubt, once. That costs read-backs, and no score is created twice."""
+"""A ledger and folders that have come apart.
+
+A ledger that was lost, or is older than its folder: what the sidecars say is taken back in, and every file that waits
+is in doubt, once. That costs read-backs, and no score is created twice. And entries whose route has left the config.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -15,11 +18,12 @@ from canarysync import sidecar
 from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX, Matcher
 from canarysync.config import Route
 from canarysync.discover import Scan
+from canarysync.durable import is_there
 from canarysync.errors import IoTrouble
 from canarysync.filing import SIDECAR_MOST_BYTES
-from canarysync.ledger import Ledger, Past
+from canarysync.ledger import Entry, Ledger, Past
 from canarysync.logs import event
-from canarysync.model import Kind
+from canarysync.model import Held, Kind, State
 from canarysync.reading import Content, NotRead, read
 
 _log = logging.getLogger(__name__)
@@ -75,11 +79,31 @@ def _placed(route: Route, folder: Path, past: Past) -> Past | None:
     """``past`` with the signature of its file where that is still in drop/: then a crash came before the move. None for
     an error whose file is not in failed/: someone took it to mend it, or it never got there."""
     filed, waiting = folder / past.target, route.drop / past.name
-    there = os.path.lexists(filed)
+    there = is_there(filed)
     if folder == route.failed:
         return past if there else None
-    if os.path.lexists(waiting) and not (there and not os.path.samestat(os.lstat(filed), os.lstat(waiting))):
+    if is_there(waiting) and not (there and not os.path.samestat(os.lstat(filed), os.lstat(waiting))):
         content = read(waiting, route.max_size_bytes)
         if isinstance(content, Content) and content.sha256 == past.sha256:
             return replace(past, signature=content.signature)
     return past
+
+
+def part_with_orphans(ledger: Ledger, configured: Collection[str], at: datetime) -> None:
+    """Nobody looks after the entries of a route that is not ``configured`` any more. What was never sent lets go of its
+    score; what is in doubt is for a person, and with it every file that says the same."""
+    for name, route_id in ledger.routes().items():
+        entries = ledger.open_entries(route_id) if name not in configured else ()
+        for entry in entries:
+            _part_with(ledger, entry, at)
+        if entries:
+            message = "the ledger has unfinished files of a route that is not in the config: put it back"
+            event(_log, logging.WARNING, message, route=name, files=len(entries))
+
+
+def _part_with(ledger: Ledger, entry: Entry, at: datetime) -> None:
+    if entry.state is State.DEFERRED:
+        ledger.withdraw(entry, at)
+    elif entry.state in (State.INTENDED, State.IN_DOUBT) and entry.held is None:
+        reason = "held: its route is not in the config"
+        ledger.doubt(entry, reason, at, at, status=entry.status, held=Held.ORPHANED)

@@ -46,9 +46,9 @@ class Step:
 
     ``wait_s``: seconds after which another pass is due; None when nothing is due by itself. ``api``: what was
     learnt of the API, None when it was not asked. ``held``: only a person can decide. ``entry``: the file's,
-    or of a TWIN the one that is waited for. ``detached``: the id of an entry that from now on needs passes of
-    its own, without its file. ``more``: a file of that name, a new one, is in the drop folder. ``trouble``: the
-    reason lies with the system (a full disk, a right that is missing), and may well be many files'.
+    or of a TWIN the one that is waited for. ``parted``: an entry that is no longer this file's; if it is detached, it
+    needs passes of its own from now on. ``more``: a file of that name, a new one, is in the drop folder. ``trouble``:
+    the reason lies with the system (a full disk, a missing right), and may well be many files'.
     """
 
     outcome: Outcome
@@ -57,6 +57,6 @@ class Step:
     api: ApiUp | ApiDown | None = None
     held: bool = False
     entry: Entry | None = None
-    detached: str | None = None
+    parted: Entry | None = None
     more: bool = False
     trouble: bool = False
