@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-pyproject
 
-.PHONY: demo test lint latency crash powerloss statemachine soak fuzz clean
+.PHONY: demo test lint latency crash powerloss statemachine soak fuzz reverts clean
 
 demo: $(STAMP)  ## The main job, over the example files, against the simulated API
 	@$(BIN)/canarysync demo
@@ -34,6 +34,9 @@ soak: $(STAMP)  ## 20,000 files, kills, faults, full disks (ten minutes; needs r
 
 fuzz: $(STAMP)  ## The readers, with odd bytes (an hour)
 	$(BIN)/python -m campaigns.fuzz
+
+reverts: $(STAMP)  ## Take back what keeps the promises, one thing at a time: does a test notice?
+	$(BIN)/python -m campaigns.reverts
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
