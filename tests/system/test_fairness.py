@@ -1,0 +1,168 @@
+"""Nobody waits for somebody else's trouble: bounded by counting requests as they arrive, not by the clock."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from canarysync.errors import Exit
+from canarysync.report import Event, Summary
+from canarysync.sandbox import Sandbox
+from canarysync.sandbox.wire import Answer, Request, error_answer
+from canarysync.service import service
+from canarysync.step import Outcome
+from tests.support import ASSESSMENT, PATIENCE_S, Site, make_site, score, stored
+
+BAD = "0192530c-0000-7aa1-be9b-bc52dec8a184"
+"""The assessment that the API has trouble with; all is well with ASSESSMENT."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    at_s: float
+    request: Request
+
+    @property
+    def is_bad(self) -> bool:
+        return BAD in self.request.path
+
+    @property
+    def is_good_put(self) -> bool:
+        return self.request.method == "PUT" and ASSESSMENT in self.request.path
+
+
+class Partly(Sandbox):
+    """The simulated API, with another answer wherever ``says`` has one. Keeps what arrived, in order."""
+
+    def __init__(self, says: Callable[[Request], Answer | None]) -> None:
+        super().__init__()
+        self.says = says
+        self.arrivals: list[Arrival] = []
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
+
+    def _respond(self, request: Request) -> Answer:
+        self.arrivals.append(Arrival(time.monotonic(), request))
+        return self.says(request) or super()._respond(request)
+
+    def bad_before_the_last_good(self) -> list[Arrival]:
+        last = max(index for index, arrival in enumerate(self.arrivals) if arrival.is_good_put)
+        return [arrival for arrival in self.arrivals[:last] if arrival.is_bad]
+
+
+def to_the_bad(answer: Answer) -> Callable[[Request], Answer | None]:
+    return lambda request: answer if BAD in request.path else None
+
+
+def put_good(site: Site, number: int) -> list[str]:
+    names = [f"good-{index:02}.json" for index in range(number)]
+    for index, name in enumerate(names):
+        site.put(name, score(index))
+    return names
+
+
+def put_bad(site: Site, number: int) -> list[str]:
+    names = [f"bad-{index:02}.json" for index in range(number)]
+    for index, name in enumerate(names):
+        site.put(name, score(1000 + index, assessmentId=BAD))
+    return names
+
+
+# --- one assessment, one file ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [500, 408])
+def test_a_failing_assessment_holds_up_no_other(tmp_path: Path, status: int) -> None:
+    """Every file has its first turn before any has its second: the good ones wait for fifty requests at most."""
+    with Partly(to_the_bad(error_answer(status, "not now"))) as api:
+        site = make_site(tmp_path, api.url, api__concurrency=4, routes__retry__most="100ms")
+        bad, good = put_bad(site, 50), put_good(site, 50)
+        assert site.once().exit_code() == Exit.TRY_AGAIN
+        assert (site.filed(), site.waiting()) == (good, bad)
+        ahead = api.bad_before_the_last_good()
+        assert len(ahead) <= 50
+        assert {arrival.request.method for arrival in ahead} == {"PUT"}
+        api.says = lambda request: None
+        assert site.once(wait_s=PATIENCE_S).exit_code() == Exit.OK
+    site.assert_all_done_once(bad + good, stored(api))
+
+
+@pytest.mark.timeout(60)
+def test_one_poisonous_file_holds_up_fifty_for_a_request_or_two(tmp_path: Path) -> None:
+    """A firewall before the API answers one file in HTML. Nobody can know that it is the file's fault: all wait, and
+    one probe at a time goes out; but not always the same one."""
+    blocked = Answer(403, b"<html>blocked</html>", "text/html")
+
+    def seen(event: Event) -> None:
+        outcomes[event.step.outcome] += 1
+        if event.step.outcome is Outcome.BLOCKED and not site.filed() and len(site.waiting()) == 1:
+            put_good(site, 50)
+        if outcomes[Outcome.UPLOADED] == 50:
+            daemon.stop()
+
+    with Partly(to_the_bad(blocked)) as api:
+        site = make_site(tmp_path, api.url)
+        outcomes = Summary().outcomes
+        (poison,) = put_bad(site, 1)
+        with service(site.config, os.environ, observer=seen) as daemon:
+            daemon.run()
+        assert (len(site.filed()), site.waiting()) == (50, [poison])
+        assert len(api.bad_before_the_last_good()) <= 3
+        assert api.requests["scores", 200] == 0, "nothing was in doubt"
+
+
+# --- giving up ---------------------------------------------------------------------------------------
+
+
+def test_what_is_refused_for_too_long_gives_up_and_what_is_in_doubt_never_does(tmp_path: Path) -> None:
+    with Partly(to_the_bad(error_answer(500, "not now"))) as api:
+        api.faults.add("put:status=429,skip=1")
+        site = make_site(tmp_path, api.url, routes__retry__give_up_after="1s", routes__retry__most="100ms")
+        (doubtful,), names = put_bad(site, 1), put_good(site, 3)
+        summary = site.once(wait_s=1.6)
+        assert summary.codes == {"gave_up": 2}
+        assert site.waiting() == [doubtful], "the API may have it"
+        assert len(site.filed()) == 1
+        for name in set(names) - set(site.filed()):
+            error = site.error(name)
+            assert (error["code"], error["status"], error["file"]) == ("gave_up", None, name)
+            assert error["attempts"] > 1
+            assert "Nothing is wrong with the file" in error["advice"]
+        api.says = lambda request: None
+        api.faults.clear()
+        site.once(wait_s=PATIENCE_S)
+        assert (site.waiting(), site.receipt(doubtful)["outcome"]) == ([], "uploaded")
+
+
+# --- pauses that the API asks for --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("endpoint", "status"), [("token", 503), ("scores", 429)])
+def test_nobody_asks_anything_before_the_pause_is_over(tmp_path: Path, endpoint: str, status: int) -> None:
+    """By the clock of the server. One worker, so that nothing else is under way when it asks for the pause."""
+    asked_at_s: list[float] = []
+
+    def says(request: Request) -> Answer | None:
+        method = {"token": "POST", "scores": "GET"}[endpoint]
+        if request.method != method or asked_at_s:
+            return None
+        asked_at_s.append(time.monotonic())
+        return Answer(status, b"{}", headers=(("Retry-After", "1"),))
+
+    with Partly(says) as api:
+        site = make_site(tmp_path, api.url, api__concurrency=1)
+        if endpoint == "scores":
+            api.faults.add("put:drop_after,times=1")
+        put_good(site, 3)
+        assert site.once(wait_s=PATIENCE_S).exit_code() == Exit.OK
+    assert len(api.scores) == 3
+    later_s = [arrival.at_s - asked_at_s[0] for arrival in api.arrivals if arrival.at_s > asked_at_s[0]]
+    assert min(later_s) >= 1
