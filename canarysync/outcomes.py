@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from canarysync.answers import Deferred
+from canarysync.answers import Deferred, HoldApi, Unreachable
 from canarysync.archive import Archive, Details, Unfiled
-from canarysync.calls import Calls, NoToken
+from canarysync.calls import Calls, NoToken, Unreadable
 from canarysync.config import Route
 from canarysync.errors import UuidOwned
 from canarysync.ledger import DONE, Draft, Entry, Ledger
@@ -21,6 +21,8 @@ from canarysync.step import ApiDown, ApiUp, Outcome, Step
 
 FOLDER_GONE_WAIT_S = 5.0
 """How soon a file is looked at again whose drop folder is not there."""
+
+UNREADABLE = "the API's list of scores cannot be read"
 
 _HELD = {
     Held.NEAR: "held: the API has a like score with other data",
@@ -80,7 +82,8 @@ class Outcomes:
                 entry = self._ledger.share(entry, uuid, target, self._now())
                 return self.file_away(entry, *_parts(valid))
             return self.in_doubt(entry, "another file was given this score", self.backoff_s(entry))
-        return replace(self.file_away(entry, *_parts(valid)), api=None if proof is Proof.PERSON else ApiUp())
+        step = self.file_away(entry, *_parts(valid))
+        return step if step.api is not None or proof is Proof.PERSON else replace(step, api=ApiUp())
 
     def duplicate(self, draft: Draft, owner: Entry, valid: Valid) -> Step:
         """``owner`` has uploaded this very score: its uuid is this file's uuid too."""
@@ -181,9 +184,9 @@ class Outcomes:
         A failed one writes nothing, so the pauses double by themselves.
         """
         policy = self._route.retry
-        return (0.5 + self._chance() / 2) * min(max(self.stands_s(entry), policy.first_s), policy.most_s)
+        return (0.5 + self._chance() / 2) * min(max(self._stands_s(entry), policy.first_s), policy.most_s)
 
-    def stands_s(self, entry: Entry) -> float:
+    def _stands_s(self, entry: Entry) -> float:
         """For how many seconds nothing has become of the entry; negative where the clock was set back."""
         return (self._now() - entry.changed_at).total_seconds()
 
@@ -194,23 +197,42 @@ class Outcomes:
         if not self._present():  # the file is not gone, its folder is: nothing may be filed in its stead
             return Step(Outcome.DEFERRED, "the drop folder is gone", FOLDER_GONE_WAIT_S, entry=entry, trouble=True)
         if entry.resent and entry.proof is not None:
-            entry = self._check_for_twins(entry)
+            checked = self._check_for_twins(entry)
+            if isinstance(checked, Step):
+                return checked
+            entry = checked
         filed = self._archive.file_away(entry, content, details)
         if isinstance(filed, Unfiled):
             return Step(Outcome.DEFERRED, filed.reason, self.aged_backoff_s(entry), entry=entry, trouble=True)
         outcome = Outcome(outcome_of(filed)) if filed.state in DONE else Outcome.FAILED
         return Step(outcome, str(filed.code or ""), entry=filed, more=self._archive.is_there(entry))
 
-    def _check_for_twins(self, entry: Entry) -> Entry:
-        """Sent twice after all? Look once more; where that is not to be known, the receipt says so too."""
+    def _check_for_twins(self, entry: Entry) -> Entry | Step:
+        """Sent twice after all? Look once more; where that is not to be known at all, the receipt says so too."""
         assert entry.assessment_id is not None
         assert entry.identity is not None
-        doubtful = True
         listed = self._calls.listing(entry.assessment_id)
+        if isinstance(listed, Deferred | HoldApi | Unreachable):
+            return self.no_look(entry, listed)
+        if isinstance(listed, Unreadable) and not self.stands_long(entry):
+            return self.no_look(entry, Deferred(UNREADABLE))
+        doubtful = True
         if isinstance(listed, list):
             owned = self._ledger.owned_uuids([score.uuid for score in listed if score.uuid], entry)
             doubtful = possible_duplicate(entry.identity, listed, owned)
         return self._ledger.twins_checked(entry, possible_duplicate=doubtful)
+
+    def no_look(self, entry: Entry, verdict: NoToken) -> Step:
+        """A look failed, and everything stays as it was: look again later."""
+        outcome = Outcome.DEFERRED if entry.state in DONE else Outcome.IN_DOUBT
+        if isinstance(verdict, Deferred) and not verdict.everyone:
+            wait_s = max(self.aged_backoff_s(entry), verdict.retry_after_s or 0.0)
+            return Step(outcome, verdict.reason, wait_s, ApiUp(), entry=entry)
+        return replace(api_trouble(verdict, entry), outcome=outcome)
+
+    def stands_long(self, entry: Entry) -> bool:
+        """Whether nothing has become of the entry for so long that no further looks will help."""
+        return self._stands_s(entry) >= self._route.retry.most_s
 
 
 def _parts(valid: Valid | None) -> tuple[Content | None, Score | None]:

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from canarysync import filing, reading
 from canarysync.answers import Deferred, HoldApi, InDoubt, Refused, Unreachable, Uploaded
-from canarysync.calls import NoToken, Unanswerable, Unreadable
+from canarysync.calls import Unanswerable, Unreadable
 from canarysync.candidates import syntax_of
 from canarysync.config import DoubtPolicy, Route
 from canarysync.ledger import DECIDED, Draft, Entry, Taken
@@ -33,7 +33,7 @@ from canarysync.model import (
     Syntax,
     Token,
 )
-from canarysync.outcomes import FOLDER_GONE_WAIT_S, Outcomes, Tools, Valid, api_trouble
+from canarysync.outcomes import FOLDER_GONE_WAIT_S, UNREADABLE, Outcomes, Tools, Valid, api_trouble
 from canarysync.parse import parse
 from canarysync.readback import Absent, Adopt, LookAgain, Near, judge_look
 from canarysync.reading import Content, NotRead
@@ -75,7 +75,7 @@ class Pipeline:
         """
         entry = self._ledger.open_entry(self._route_id, name)
         if entry is not None and entry.state in DECIDED:
-            return self._finish(entry)
+            return self._finish(entry, may_send=may_send)
         if not settled and syntax_of(name) is Syntax.YAML:
             return Step(Outcome.UNSETTLED)
         found = reading.read(self._route.drop / name, self._route.max_size_bytes)
@@ -93,14 +93,16 @@ class Pipeline:
         """One pass for a detached entry: its file is gone or changed, but its score may be at the API."""
         entry = self._ledger.entry(entry_id)
         if entry.state in DECIDED:
-            return self._finish(entry)
+            return self._finish(entry, may_send=may_send)
         waiting = self._outcomes.too_early(entry)
         if waiting is not None:
             return waiting
         return self._settle_doubt(entry, None) if may_send else Step(Outcome.BLOCKED, entry=entry)
 
-    def _finish(self, entry: Entry) -> Step:
-        """The outcome is known since an earlier pass; only the move is left."""
+    def _finish(self, entry: Entry, *, may_send: bool) -> Step:
+        """The outcome is known since an earlier pass; only the move is left, and perhaps the look for twins."""
+        if entry.resent and entry.proof is not None and not may_send:
+            return Step(Outcome.BLOCKED, entry=entry)
         found: Content | NotRead = NotRead(Kind.MISSING)
         if not entry.detached:
             found = reading.read(self._route.drop / entry.name, self._route.max_size_bytes)
@@ -260,7 +262,7 @@ class Pipeline:
         if isinstance(listed, Unreadable):
             return self._unreadable(entry)
         if not isinstance(listed, list):
-            return self._no_look(entry, listed)
+            return self._outcomes.no_look(self._in_doubt(entry), listed)
         owned = self._ledger.owned_uuids([score.uuid for score in listed if score.uuid], entry)
         now, wait = self._now(), self._read_back_wait_s
         match judge_look(entry.identity, listed, owned, entry.first_look_at, now, wait):
@@ -296,9 +298,8 @@ class Pipeline:
 
     def _unreadable(self, entry: Entry) -> Step:
         """It may be so only now; if it stays so, a person has to look."""
-        if entry.held is None and self._outcomes.stands_s(entry) < self._route.retry.most_s:
-            wait, reason = self._outcomes.aged_backoff_s(entry), "the API's list of scores cannot be read"
-            return Step(Outcome.IN_DOUBT, reason, wait, ApiUp(), entry=self._in_doubt(entry))
+        if entry.held is None and not self._outcomes.stands_long(entry):
+            return self._outcomes.no_look(self._in_doubt(entry), Deferred(UNREADABLE))
         return self._outcomes.held(entry, Held.OWNED if entry.held is Held.OWNED else Held.UNREADABLE)
 
     def _in_doubt(self, entry: Entry) -> Entry:
@@ -306,14 +307,6 @@ class Pipeline:
         if entry.state is State.IN_DOUBT:
             return entry
         return self._ledger.doubt(entry, "interrupted", self._now(), self._now())
-
-    def _no_look(self, entry: Entry, verdict: NoToken) -> Step:
-        """The look itself failed; the doubt stays as it was."""
-        entry = self._in_doubt(entry)
-        if isinstance(verdict, Deferred) and not verdict.everyone:
-            wait = max(self._outcomes.aged_backoff_s(entry), verdict.retry_after_s or 0.0)
-            return Step(Outcome.IN_DOUBT, verdict.reason, wait, ApiUp(), entry=entry)
-        return replace(api_trouble(verdict, entry), outcome=Outcome.IN_DOUBT)
 
 
 def _undecided(found: NotRead) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from canarysync.durable import Lock, rename_new, sync_folder
-from canarysync.errors import SetupError
+from canarysync.errors import SetupError, from_os
 from canarysync.mounts import mount_at
 
 LEDGER_NAME = "ledger.sqlite3"
@@ -25,13 +25,15 @@ def take(state: Path) -> Lock:
         _check_mount(state)
         state.chmod(MODE)
         return Lock(state / _LOCK_NAME, b"canarysync state folder")
-    except OSError as error:
+    except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as error:
         raise SetupError(
             "prepare the state folder",
             str(state),
             os.strerror(error.errno or 0),
             f"sudo install -d -m 700 -o {_user(os.geteuid())} {state}",
         ) from None
+    except OSError as error:  # a full disk, an I/O error: that may pass
+        raise from_os("prepare the state folder", str(state), error) from None
 
 
 def set_aside(state: Path, at: datetime) -> Path:

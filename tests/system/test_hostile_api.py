@@ -34,7 +34,7 @@ from canarysync.service import service, utc_now
 from canarysync.step import Outcome
 from canarysync.upload import Http
 from tests.support import ASSESSMENT, PATIENCE_S, Site, make_site, score, stored, wait_for
-from tests.system.raw_api import HANG_UP, Asked, RawApi, Says, plain
+from tests.system.raw_api import HANG_UP, Asked, RawApi, Says, honest, plain
 
 MIB = 2**20
 

@@ -385,3 +385,28 @@ def test_a_clock_that_jumped_back_strands_nobody(site: Site, sandbox: Sandbox, f
         connection.execute("UPDATE entries SET created_at = ?, changed_at = ?", (late, late))
     assert site.once(wait_s=2).exit_code() == Exit.OK
     site.assert_all_done_once([NAME], stored(sandbox))
+
+
+def test_a_look_for_twins_that_fails_is_made_again(site: Site, sandbox: Sandbox) -> None:
+    """After a second sending: a 500 or a pause is no reason to tell anyone of a possible duplicate."""
+    in_doubt(site, sandbox, LOST)
+    sandbox.faults.add("scores:status=500,skip=2,times=1", "scores:status=429,retry_after=0,skip=3,times=1")
+
+    assert site.once(wait_s=PATIENCE_S).exit_code() == Exit.OK
+
+    site.assert_all_done_once([NAME], stored(sandbox))
+    assert site.receipt(NAME)["attempts"] == 2
+    assert "possibleDuplicate" not in site.receipt(NAME)
+    assert looks(sandbox) == 3
+
+
+def test_while_the_api_is_down_it_waits_with_its_outcome_recorded(site: Site, sandbox: Sandbox) -> None:
+    in_doubt(site, sandbox, LOST)
+    sandbox.faults.add("scores:status=503,retry_after=1,skip=2")
+    wait_for(lambda: site.once() and stored(sandbox), "the second sending")
+    assert site.once().exit_code() == Exit.TRY_AGAIN
+    assert (site.waiting(), puts(sandbox)) == ([NAME], 2)
+
+    sandbox.faults.clear()
+    assert site.once(wait_s=PATIENCE_S).outcomes == {Outcome.UPLOADED: 1}
+    assert puts(sandbox) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from canarysync import state
-from canarysync.errors import HeldError, SetupError
+from canarysync.errors import Exit, HeldError, IoTrouble, SetupError
 
 
 def mode_of(path: Path) -> int:
@@ -106,3 +107,18 @@ def test_a_state_folder_that_cannot_be_made_is_told_with_the_command_that_makes_
         state.take(tmp_path / "file" / "state")
 
     assert "install -d -m 700" in caught.value.hint
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_trouble_that_may_pass_is_not_called_bad_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """After exit code 78 systemd does not start it again."""
+
+    def fails(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "pwrite", fails)
+    with pytest.raises(IoTrouble) as caught:
+        state.take(tmp_path / "state")
+    assert caught.value.exit_code is Exit.TRY_AGAIN
