@@ -12,6 +12,7 @@ leftovers. Imports are done before strace takes hold, so that the counting start
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -22,9 +23,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from canarysync.sandbox import Sandbox, StoredScore
 from tests.support import Site, make_site, score, unique_assessment, wait_for
@@ -78,9 +80,9 @@ def set_out(home: Path, url: str) -> tuple[Site, str]:
     return site, assessment
 
 
-def run_under_strace(site: Site, *options: str) -> int:
+def run_under_strace(site: Site, *options: str, wait: str = "0s") -> int:
     """One `run-once` with strace attached from its first line of work on; its exit code (negative: the signal)."""
-    command = [sys.executable, "-c", _LAUNCHER, "run-once", "-c", str(site.config_path)]
+    command = [sys.executable, "-c", _LAUNCHER, "run-once", "--wait", wait, "-c", str(site.config_path)]
     with (site.home / "log").open("a") as log:
         program = subprocess.Popen(command, stdout=log, stderr=log)
         try:
@@ -134,13 +136,21 @@ def try_point(point: Point, home: Path, sandbox: Sandbox) -> tuple[bool, list[st
     inject = f"inject={point.call}:{fault}:when={point.number}"
     code = run_under_strace(site, "-o", "/dev/null", "-e", f"trace={point.call}", "-e", inject)
     struck = code == -signal.SIGKILL or point.error is not None
-    again = site.cli("run-once", "--wait", "30s", "-c", str(site.config_path))
-    wrong = (
-        [] if again.returncode in (0, 1) else [f"the run after it exits with {again.returncode}: {again.stderr[-600:]}"]
-    )
-    if "Traceback" in site.log() or "defect" in site.log() + again.stderr:
-        wrong.append("a defect in the log")
+    wrong = start_again(site)
     return struck, wrong + what_is_wrong(site, [s for s in sandbox.scores if s.assessment_id == assessment])
+
+
+def start_again(site: Site) -> list[str]:
+    """Run once more, undisturbed; all that is wrong with that, and with what the log says."""
+    again = site.cli("run-once", "--wait", "30s", "-c", str(site.config_path))
+    with (site.home / "log").open("a") as log:
+        log.write(again.stderr)
+    wrong = []
+    if again.returncode not in (0, 1):
+        wrong.append(f"the run after it exits with {again.returncode}: {again.stderr[-600:]}")
+    if "Traceback" in site.log() or "defect" in site.log():
+        wrong.append("a defect in the log")
+    return wrong
 
 
 def what_is_wrong(site: Site, stored: Sequence[StoredScore]) -> list[str]:
@@ -157,12 +167,38 @@ def what_is_wrong(site: Site, stored: Sequence[StoredScore]) -> list[str]:
             wrong.append(f"{folder}/ holds {sorted(names)}")
     if wrong:
         return [*wrong, f"the API has {len(stored)} scores"]
-    uuids = {name: site.receipt(name)["uuid"] for name in ("good.json", "also-good.yaml", "twin.json")}
+    try:
+        receipts = {name: site.receipt(name) for name in ("good.json", "also-good.yaml", "twin.json")}
+        errors = {name: site.error(name) for name in ("bad.json", "refused.json")}
+    except ValueError as error:
+        return [f"a sidecar is no JSON: {error}"]
+    files = {site.done / name: receipt for name, receipt in receipts.items()}
+    files |= {site.failed / name: error for name, error in errors.items()}
+    return [*_wrong_in_receipts(receipts, stored), *_wrong_in_errors(errors), *_other_bytes(files)]
+
+
+def _wrong_in_receipts(receipts: Mapping[str, dict[str, Any]], stored: Sequence[StoredScore]) -> list[str]:
+    wrong = []
+    uuids = {name: receipt["uuid"] for name, receipt in receipts.items()}
     if uuids["good.json"] != uuids["twin.json"] or len(stored) != 2 or {s.uuid for s in stored} != set(uuids.values()):
         wrong.append(f"the API has {len(stored)} scores, the receipts say {uuids}")
-    if (site.error("bad.json")["code"], site.error("refused.json")["code"]) != ("invalid", "refused"):
-        wrong.append("an error sidecar is not true")
-    return wrong
+    duplicates = {name for name, receipt in receipts.items() if receipt["outcome"] == "duplicate"}
+    if duplicates not in ({"good.json"}, {"twin.json"}):  # whichever came second
+        wrong.append(f"the receipts call {sorted(duplicates)} duplicates")
+    missing = [name for name, receipt in receipts.items() if "fileMissing" in receipt]
+    return [*wrong, *(f"the receipt of {name} says that the file is missing" for name in missing)]
+
+
+def _wrong_in_errors(errors: Mapping[str, dict[str, Any]]) -> list[str]:
+    codes = {name: error["code"] for name, error in errors.items()}
+    return [] if codes == {"bad.json": "invalid", "refused.json": "refused"} else [f"the error sidecars say {codes}"]
+
+
+def _other_bytes(sidecars: Mapping[Path, dict[str, Any]]) -> list[str]:
+    hashes = {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in sidecars}
+    return [
+        f"{f.name} holds other bytes than its sidecar says" for f, s in sidecars.items() if s["sha256"] != hashes[f]
+    ]
 
 
 def main() -> None:

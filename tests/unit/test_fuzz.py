@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -9,10 +10,18 @@ import pytest
 
 from campaigns.fuzz import TARGETS, check_of, inputs_of
 from campaigns.fuzz_engines import Campaign, by_mutation
+from campaigns.fuzz_inputs import lost_sidecars
 from canarysync.model import Rejection, Syntax
 from canarysync.parse import parse
 
 EXECUTIONS = 300
+
+
+def receipt(**changes: object) -> bytes:
+    """A sidecar that is almost ours."""
+    [whole, *_] = lost_sidecars()
+    return json.dumps(json.loads(whole) | changes).encode()
+
 
 FOUND = [
     pytest.param("yaml", b"a: !%ED%A0%80 x", id="a tag whose escapes are no UTF-8"),
@@ -21,6 +30,14 @@ FOUND = [
     pytest.param("json", b'{"":1,"\\ua":1,"\\ua"', id="file order: a key and what is in it, JSON"),
     pytest.param("json", b"[1, // why\n]", id="file order: a comma and the comment behind it"),
     pytest.param("sidecar", b'{"entryId": []}', id="an entryId that is no text"),
+    pytest.param("recovery", receipt(entryId=5), id="an entryId that is a number"),
+    pytest.param("recovery", receipt(uuid=5), id="a uuid that is a number"),
+    pytest.param("recovery", receipt(uploadedAt="0001-01-01T00:00:00+23:59"), id="a time before all times"),
+    pytest.param("recovery", receipt(attempts=10**30), id="attempts beyond an integer of SQLite"),
+    pytest.param("recovery", receipt(file="\ud800"), id="a file name that no system has"),
+    pytest.param("recovery", receipt(file="../a.json"), id="a file name that leads elsewhere"),
+    pytest.param("recovery", receipt(sha256="\udc80"), id="a hash that is no text of UTF-8"),
+    pytest.param("recovery", receipt(scores=[{"fingerprint": "\ud800", "matchKey": ""}]), id="a fingerprint likewise"),
 ]
 
 
