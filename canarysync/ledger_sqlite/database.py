@@ -73,6 +73,9 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 
+_DAMAGED_HINT = "start canarysync (again): it sets the database aside, and makes another from the receipts"
+
+
 class Access(StrEnum):
     """How a process uses the database."""
 
@@ -217,8 +220,7 @@ class Database:
             raise self._trouble("read", error) from error
 
     def _trouble(self, operation: str, error: sqlite3.Error) -> LedgerError:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
-        self._damaged |= code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        self._damaged |= _tells_of_damage(error)
         return trouble(operation, self.path, error)
 
     def copy_to(self, copy: Path) -> None:
@@ -268,12 +270,7 @@ def _connect(path: Path, access: Access) -> sqlite3.Connection:
 
 def ruined(path: Path) -> LedgerDamaged:
     """The file is no database, or a damaged one."""
-    return LedgerDamaged(
-        "open the ledger",
-        str(path),
-        "the database does not pass its integrity check",
-        "start canarysync (run or run-once): it sets the database aside, and makes another from the receipts",
-    )
+    return LedgerDamaged("open the ledger", str(path), "the database does not pass its integrity check", _DAMAGED_HINT)
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -307,4 +304,10 @@ def _check_after_unclean_stop(connection: sqlite3.Connection, path: Path) -> Non
 
 def trouble(operation: str, path: Path, error: Exception) -> LedgerError:
     """An error of SQLite as ours. SQLite's words name tables and columns, never values."""
-    return LedgerError(f"{operation} the ledger", str(path), str(error), "is the disk full, or read-only?")
+    hint = _DAMAGED_HINT if _tells_of_damage(error) else "is the disk full, or read-only?"
+    return LedgerError(f"{operation} the ledger", str(path), str(error), hint)
+
+
+def _tells_of_damage(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

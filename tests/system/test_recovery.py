@@ -6,6 +6,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,6 @@ from canarysync.errors import CanarysyncError, Exit
 from canarysync.sandbox import Sandbox
 from canarysync.step import Outcome
 from tests.support import Site, make_site, score, stored, wait_for
-
-LOG = "canarysync.recovery"
 
 
 def bring_home(site: Site) -> None:
@@ -36,9 +37,6 @@ def damage(site: Site) -> None:
 def tear(site: Site) -> None:
     """A page in the middle is overwritten, as a bad disk does it, and the machine stopped hard: only the integrity
     check finds out."""
-    import sqlite3
-    from contextlib import closing
-
     ledger = site.home / "state" / "ledger.sqlite3"
     with closing(sqlite3.connect(ledger)) as connection:
         root = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'scores'").fetchone()[0]
@@ -63,7 +61,9 @@ def taken_but_unanswered(site: Site, sandbox: Sandbox, name: str, number: int) -
 
 
 @LOSSES
-def test_what_was_done_stays_done_and_what_was_in_doubt_is_found(site: Site, sandbox: Sandbox, loss) -> None:
+def test_what_was_done_stays_done_and_what_was_in_doubt_is_found(
+    site: Site, sandbox: Sandbox, loss: Callable[[Site], None]
+) -> None:
     for number in range(3):
         site.put(f"{number}.json", score(number))
     assert site.once().outcomes == {Outcome.UPLOADED: 3}
@@ -84,7 +84,7 @@ def test_what_was_done_stays_done_and_what_was_in_doubt_is_found(site: Site, san
 
 
 @pytest.mark.parametrize("loss", [damage, tear])
-def test_a_damaged_ledger_is_kept(site: Site, loss, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_ledger_is_kept(site: Site, loss: Callable[[Site], None], caplog: pytest.LogCaptureFixture) -> None:
     site.put("visit.json", score())
     site.once()
     loss(site)
@@ -263,3 +263,14 @@ def test_with_a_damaged_ledger_an_unmounted_share_is_not_taken_for_a_new_one(sit
 
     assert summary.gone == ["clinic"]
     assert list((site.home / "clinic").iterdir()) == []
+
+
+def test_beside_a_damaged_ledger_status_says_what_to_do(site: Site) -> None:
+    site.put("visit.json", score())
+    site.once()
+    damage(site)
+
+    told = site.cli("status", "-c", str(site.config_path))
+
+    assert told.returncode == Exit.TRY_AGAIN
+    assert "start canarysync (again): it sets the database aside" in told.stderr

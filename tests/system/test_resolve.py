@@ -160,6 +160,7 @@ def test_several_of_one_name_are_told_apart_by_their_ids(site: Site, sandbox: Sa
 
     resolve(site, ids[1], "--send-again")
     assert status(site)["doubts"][1]["why"] == "a person has decided"
+    assert status(site)["held"] == 1, "of two"
     assert site.once().outcomes.total() == 1
 
 
