@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ from canarysync.ledger import Entry, Past
 from canarysync.model import Code, Identity, Problem, Proof, State
 
 VERSION = 1
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 _DROP_AGAIN = "drop it into the drop folder again; this sidecar goes when it has been uploaded."
 _ADVICE = {
@@ -85,30 +87,50 @@ def _past(told: dict[str, Any], target: str, route_id: str) -> Past:
     done, sha256, scores = "uploadedAt" in told, told["sha256"], told["scores"]
     code = None if done else Code(told["code"])
     found = Past(
-        entry_id=str(UUID(told["entryId"])),
+        entry_id=_uuid(told["entryId"]),
         route_id=route_id,
-        name=_text(told["file"]),
+        name=_name(told["file"]),
         target=target,
-        sha256=None if sha256 is None else _text(sha256),
+        sha256=None if sha256 is None else _hash(sha256),
         state=State.UPLOADED if code is None else _FAILED_STATES.get(code, State.REJECTED),
-        at=datetime.fromisoformat(told["uploadedAt" if done else "failedAt"]),
-        attempts=int(told["attempts"]),
+        at=datetime.fromisoformat(told["uploadedAt" if done else "failedAt"]).astimezone(UTC),
+        attempts=_count(told["attempts"]),
         code=code,
-        status=None if told.get("status") is None else int(told["status"]),
+        status=None if told.get("status") is None else _count(told["status"]),
         possible_duplicate=told.get("possibleDuplicate") is True,
     )
     if not done and scores == []:
         return found
     # One near key is as good as another here: it is used to judge what is in doubt, and this is decided.
-    identity = Identity(_text(scores[0]["fingerprint"]), _text(scores[0]["matchKey"]), "")
-    uuid, proof = (str(UUID(told["uuid"])), Proof(told["proof"])) if done else (None, None)
-    assessment_id = _text(told.get("assessmentId", ""))
+    identity = Identity(_hash(scores[0]["fingerprint"]), _hash(scores[0]["matchKey"]), "")
+    uuid, proof = (_uuid(told["uuid"]), Proof(told["proof"])) if done else (None, None)
+    assessment_id = _uuid(told["assessmentId"]) if done else ""
     return replace(found, identity=identity, assessment_id=assessment_id, uuid=uuid, proof=proof)
 
 
-def _text(value: object) -> str:
+def _uuid(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
+    return str(UUID(value))
+
+
+def _hash(value: object) -> str:
+    if not isinstance(value, str) or not _HASH.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def _name(value: object) -> str:
+    """A file name that the system can have, and that leads nowhere else."""
+    if not isinstance(value, str) or value in ("", ".", "..") or "/" in value or "\0" in value:
+        raise ValueError
+    value.encode("utf-8", "surrogateescape")
+    return value
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 31:
+        raise ValueError
     return value
 
 

@@ -76,8 +76,9 @@ def _take_in_score(c: sqlite3.Connection, past: Past) -> None:
     state, uuid, owner_id = past.state, past.uuid, None
     if past.state in DONE:
         owner = c.execute(
-            f"SELECT entry_id, uuid FROM scores WHERE uuid = ? OR (fingerprint = ? AND state IN ({OWNING_SQL}))",
-            (past.uuid, past.identity.fingerprint),
+            f"""SELECT entry_id, uuid FROM scores WHERE uuid = ? OR (fingerprint = ? AND state IN ({OWNING_SQL}))
+                ORDER BY uuid = ? DESC""",
+            (past.uuid, past.identity.fingerprint, past.uuid),
         ).fetchone()
         state = State.DUPLICATE if owner else State.UPLOADED
         owner_id = owner["entry_id"] if owner else None

@@ -59,7 +59,7 @@ def test_of_two_receipts_for_one_score_both_uuids_are_owned(ledger: Ledger) -> N
     same = replace(receipt(1, "01900000-0000-7000-8000-000000000003", "same.json"))
     ledger.take_in([receipt(), twin, same], at(9))
 
-    other = claim(ledger, draft("other.json"))
+    other = claim(ledger, draft("other.json", 9))
     assert ledger.owned_uuids([uuid_of(1), uuid_of(2), uuid_of(3)], other) == {uuid_of(1), uuid_of(2)}
     assert [ledger.entry(p.entry_id).uuid for p in (receipt(), twin, same)] == [uuid_of(1), uuid_of(2), uuid_of(1)]
 

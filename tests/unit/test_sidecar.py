@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -32,6 +33,13 @@ REJECTED = replace(
 
 texts = st.text(st.characters(categories=["Cc", "Cf", "Cs"]) | st.characters())
 """With many controls, marks and lone surrogates, which plain text rarely holds."""
+
+file_names = (
+    st.binary(min_size=1)
+    .filter(lambda name: name not in (b".", b"..") and not {0, ord("/")} & set(name))
+    .map(os.fsdecode)
+)
+"""Whatever a file can be called, in UTF-8 or not."""
 
 
 def read(data: bytes) -> dict[str, Any]:
@@ -182,7 +190,7 @@ def back(sidecar: bytes) -> Past | None:
 
 
 @pytest.mark.parametrize("proof", Proof)
-@given(name=texts)
+@given(name=file_names)
 def test_a_receipt_tells_the_ledger_what_it_needs(proof: Proof, name: str) -> None:
     entry = replace(UPLOADED, id=ENTRY_ID, name=name, proof=proof, possible_duplicate=True)
 
