@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,15 @@ def sync_folder(folder: Path) -> None:
             _log.warning("folder cannot be fsynced: a power cut may undo the last moves", extra={"path": folder})
     finally:
         os.close(fd)
+
+
+def make_folder(folder: Path, mode: int = 0o755) -> None:
+    """Create a folder, and what is missing above it, so that a power cut leaves it there. It may be there already."""
+    if not folder.parent.is_dir():
+        make_folder(folder.parent)
+    folder.mkdir(mode, exist_ok=True)
+    with suppress(PermissionError):  # a parent that we may pass through, and not read
+        sync_folder(folder.parent)
 
 
 def has_room(folder: Path, room_bytes: int) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from canarysync.candidates import MARKER
 from canarysync.config import Route
-from canarysync.durable import Lock, sync_folder
+from canarysync.durable import Lock, make_folder, sync_folder
 from canarysync.errors import SetupError, from_os
 
 DROP_MODE, FILED_MODE = 0o2770, 0o2750
@@ -118,11 +118,10 @@ def make_missing(route: Route) -> None:
 def make(folder: Path, mode: int, group: str | None = None) -> None:
     """Create one folder, durably, with exactly these rights."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if group is not None:
             shutil.chown(folder, group=group)
         folder.chmod(mode)
-        sync_folder(folder.parent)
     except (OSError, LookupError) as error:
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no such group"
         raise SetupError("create a folder", str(folder), why, "create it by hand, or correct the config") from None

@@ -28,6 +28,11 @@ from canarysync.reading import Content, NotRead, read
 
 _log = logging.getLogger(__name__)
 
+LOST = (
+    "the ledger did not know what the folder knows: sidecars are taken back in, and what waits is looked for "
+    "at the API before it is sent"
+)
+
 _BATCH = 500
 
 
@@ -50,8 +55,7 @@ def recover(route: Route, route_id: str, ledger: Ledger, at: datetime, *, new: b
         ledger.suspect(route_id, suspects, at)
         waiting += len(suspects)
     event(
-        _log, logging.WARNING, "the ledger did not know what the folder knows: sidecars are taken back in, and what "
-        "waits is looked for at the API before it is sent", route=route.name, sidecars=taken, waiting=waiting,
+        _log, logging.WARNING, LOST, route=route.name, sidecars=taken, waiting=waiting,
     )  # fmt: skip
 
 
@@ -76,13 +80,13 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _placed(route: Route, folder: Path, past: Past) -> Past | None:
-    """``past`` with the signature of its file where that is still in drop/: then a crash came before the move. None for
-    an error whose file is not in failed/: someone took it to mend it, or it never got there."""
+    """``past`` with the signature of its file where that is still in drop/: a crash came in the middle of the move.
+    None for an error whose file is not in failed/: someone took it to mend it, or it never got there."""
     filed, waiting = folder / past.target, route.drop / past.name
     there = is_there(filed)
-    if folder == route.failed:
-        return past if there else None
-    if is_there(waiting) and not (there and not os.path.samestat(os.lstat(filed), os.lstat(waiting))):
+    if folder == route.failed and not there:
+        return None
+    if is_there(waiting) and (not there or os.path.samestat(os.lstat(filed), os.lstat(waiting))):
         content = read(waiting, route.max_size_bytes)
         if isinstance(content, Content) and content.sha256 == past.sha256:
             return replace(past, signature=content.signature)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from canarysync.durable import Lock, rename_new, sync_folder
+from canarysync.durable import Lock, make_folder, rename_new, sync_folder
 from canarysync.errors import SetupError, from_os
 from canarysync.mounts import mount_at
 
@@ -20,7 +20,7 @@ MODE = 0o700
 def take(state: Path) -> Lock:
     """Create or check the state folder, and lock it. Raises SetupError with the command that mends it, HeldError."""
     try:
-        state.mkdir(mode=MODE, parents=True, exist_ok=True)
+        make_folder(state, MODE)
         _check_owner(state)
         _check_mount(state)
         state.chmod(MODE)
