@@ -15,6 +15,7 @@ from canarysync.answers import Answer, Refused, Unauthorized, Unreachable, judge
 from canarysync.auth import read_secret, tokens_for
 from canarysync.config import Config, Route, SecretKind
 from canarysync.errors import SetupError
+from canarysync.folder import check_apart
 from canarysync.model import Token
 from canarysync.mounts import mount_at
 from canarysync.settle import quiet_period_s
@@ -71,6 +72,10 @@ def _route(route: Route) -> Iterator[Finding]:
         yield _folder(f"{route.name} {role}", folder)
     if not os.path.isdir(route.drop):
         return
+    try:
+        check_apart([route])
+    except SetupError as error:
+        yield Finding(Grade.PROBLEM, f"{route.name} folders", f"{error.path}: {error.cause}", error.hint)
     mount = mount_at(route.drop)
     mode = "polling, as it is a network mount" if mount.network else "events, and rescans"
     quiet = quiet_period_s(route.settle_s, mount.network)

@@ -13,7 +13,8 @@ from types import FrameType
 
 from canarysync import gate
 from canarysync.config import Route
-from canarysync.errors import LedgerError
+from canarysync.errors import IoTrouble, LedgerError
+from canarysync.folder import check_apart
 from canarysync.lane import Chunk, Key, Lane, Visit
 from canarysync.ledger import Entry
 from canarysync.logs import event
@@ -117,6 +118,7 @@ class Daemon:
     def run(self) -> Summary:
         """Open all routes, work, drain, close. Raises HeldError or SetupError before any file was touched."""
         try:
+            check_apart([desk.lane.route for desk in self._desks])
             for desk in self._desks:
                 self._open(desk)
             part_with_orphans(self._ledger, {desk.lane.route.name for desk in self._desks}, self._now())
@@ -143,8 +145,12 @@ class Daemon:
         signal.signal(signal.SIGINT, handle)
 
     def _open(self, desk: _Desk) -> None:
-        if not desk.lane.open():
-            self._lost(desk, "")
+        try:
+            gone = desk.lane.open()
+        except IoTrouble as error:  # one route's, which may pass: the others go on
+            gone = f"cannot {error.operation} {error.path}: {error.cause}"
+        if gone:
+            self._lost(desk, gone)
 
     def _hinter(self, number: int) -> Callable[[str], None]:
         def hint(name: str) -> None:
@@ -248,8 +254,7 @@ class Daemon:
             return
         desk.gone, desk.trouble = True, trouble
         route = desk.lane.route
-        message = trouble or "folder is gone (unmounted?)"
-        event(_log, logging.ERROR, message, route=route.name, folder=route.drop)
+        event(_log, logging.ERROR, trouble, route=route.name, folder=route.drop)
 
     # --- visits --------------------------------------------------------------------------------------
 

@@ -162,11 +162,12 @@ class Lock:
         try:
             self._take()
             self.note: str | None = None
-            if self.first_line():
+            self._line = self.first_line()
+            if self._line:
                 note = self._second_line().get("note", "")
                 self.note = note if note is None else str(note)
             else:
-                os.pwrite(self._fd, first_line.rstrip(b"\n") + b"\n", 0)
+                self._line = first_line.rstrip(b"\n")
             self._since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
             self._sign(self.note)
         except BaseException:
@@ -205,10 +206,10 @@ class Lock:
 
     def _sign(self, note: str | None) -> None:
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": self._since, "note": note}
-        start = len(self.first_line()) + 1
-        line = json.dumps(holder).encode() + b"\n"
-        os.pwrite(self._fd, line, start)
-        os.ftruncate(self._fd, start + len(line))
+        # Both lines in one write, far shorter than a sector; the first one is what it was, or should have been.
+        content = self._line + b"\n" + json.dumps(holder).encode() + b"\n"
+        os.pwrite(self._fd, content, 0)
+        os.ftruncate(self._fd, len(content))
         os.fsync(self._fd)
 
     def _second_line(self) -> dict[str, Any]:

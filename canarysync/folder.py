@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from canarysync.candidates import MARKER
@@ -17,8 +18,12 @@ from canarysync.errors import SetupError, from_os
 DROP_MODE, FILED_MODE = 0o2770, 0o2750
 
 
+GONE = "the drop folder is gone (unmounted?)"
+
+
 class FolderGone(Exception):
-    """The drop folder that we know is not there now (an unmounted share?): wait, and conclude nothing."""
+    """The drop folder that we know is not there now (an unmounted share?): wait, and conclude nothing. Its argument
+    says why that is thought."""
 
 
 def take(route: Route, known_id: str | None) -> Lock:
@@ -31,12 +36,12 @@ def take(route: Route, known_id: str | None) -> Lock:
     if known_id is None:
         _first_start(route)
     elif not marker.is_file():
-        raise FolderGone
+        raise FolderGone(absence(route.drop, known_id))
     first_line = json.dumps({"routeId": known_id or str(uuid.uuid4())}).encode()
     try:
         lock = Lock(marker, first_line, create=known_id is None)
     except (FileNotFoundError, NotADirectoryError):
-        raise FolderGone from None
+        raise FolderGone(GONE) from None
     except OSError as error:
         if error.errno in (errno.EISDIR, errno.ESPIPE, errno.ELOOP):
             raise SetupError("lock the drop folder", str(marker), "it is no file", "restore or remove it") from None
@@ -44,9 +49,10 @@ def take(route: Route, known_id: str | None) -> Lock:
     try:
         found = route_id_in(lock.first_line())
         _compare(route, known_id, found)
-        if known_id is None:
+        if known_id is None and lock.note is None:  # nobody has worked on it yet
             sync_folder(route.drop)
             make_missing(route)
+        check_apart([route])
     except BaseException:
         lock.release()
         raise
@@ -62,6 +68,40 @@ def route_id_in(line: bytes) -> str:
         return ""
 
 
+def absence(drop: Path, known_id: str) -> str:
+    """Why the drop folder of a known route is not to be had; empty when it is there, and the one that we know."""
+    if not drop.is_dir():
+        return GONE
+    found = marker_id(drop)
+    if found == known_id:
+        return ""
+    if found:
+        return "the drop folder's marker carries another route's id"
+    return f"the drop folder's marker is missing. Is it mounted, and the right one? Then: {_restoring(drop, known_id)}"
+
+
+def _restoring(drop: Path, route_id: str) -> str:
+    """The command that makes a marker. It holds no note, so that the ledger will be taken for an older one."""
+    return f"echo '{json.dumps({'routeId': route_id})}' > {drop / MARKER}"
+
+
+def check_apart(routes: Sequence[Route]) -> None:
+    """Two of the folders may be one and the same under two names (a bind mount, a link), which no path tells.
+
+    Raises SetupError. Folders that are not there now are not looked at.
+    """
+    seen: dict[tuple[int, int], Path] = {}
+    for folder in (folder for route in routes for folder in (route.drop, route.done, route.failed)):
+        try:
+            there = folder.stat()
+        except OSError:
+            continue
+        other = seen.setdefault((there.st_dev, there.st_ino), folder)
+        if other is not folder:
+            cause, hint = f"it is the same folder as {other}", "give each a folder of its own: see links and mounts"
+            raise SetupError("use the folder", str(folder), cause, hint)
+
+
 def marker_id(drop: Path) -> str:
     """The route's id that a drop folder carries; empty when it carries none."""
     try:
@@ -73,16 +113,15 @@ def marker_id(drop: Path) -> str:
 
 def _compare(route: Route, known_id: str | None, found: str) -> None:
     if not found:
-        raise SetupError(
-            "read the drop folder's marker", str(route.drop / MARKER), "it holds no route id", "restore or remove it"
-        )
+        hint = _restoring(route.drop, known_id or str(uuid.uuid4()))
+        raise SetupError("read the drop folder's marker", str(route.drop / MARKER), "it holds no route id", hint)
     if known_id is not None and found != known_id:
         raise SetupError(
             "recognise the drop folder",
             str(route.drop),
             "its marker carries another route's id: another folder was mounted or moved here, or the state folder is "
             "not this route's",
-            "mount the right folder; or, if it is meant to be another one, remove its .canarysync",
+            "mount the right folder; or, if it is meant to be another one, give the route another name",
         )
 
 

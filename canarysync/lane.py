@@ -15,7 +15,7 @@ from canarysync.config import Route
 from canarysync.discover import Scan, Watch
 from canarysync.durable import Lock
 from canarysync.errors import CanarysyncError, LedgerError, from_os
-from canarysync.folder import FolderGone, route_id_in, take
+from canarysync.folder import GONE, FolderGone, absence, route_id_in, take
 from canarysync.ledger import Entry
 from canarysync.logs import event, where
 from canarysync.model import Observation
@@ -84,6 +84,7 @@ class Lane:
         self._watching = watching
         self._matcher = Matcher(route.match)
         self._lock: Lock | None = None
+        self._route_id = ""
         self._watch: Watch | None = None
         self._pipeline: Pipeline | None = None
         self._scan: tuple[Scan, Iterator[str]] | None = None
@@ -91,31 +92,32 @@ class Lane:
 
     # --- the folder ----------------------------------------------------------------------------------
 
-    def open(self) -> bool:
-        """Take the folder, arm the watch; False while the folder is gone. Raises CanarysyncError."""
+    def open(self) -> str:
+        """Take the folder, arm the watch. Returns why that cannot be done now, nothing once it is. Raises
+        CanarysyncError."""
         try:
             return self._open()
         except OSError as error:
             raise from_os("open the route", str(self.route.drop), error) from None
 
-    def _open(self) -> bool:
+    def _open(self) -> str:
         try:
             lock = take(self.route, self._tools.ledger.route_id(self.route.name))
-        except FolderGone:
-            return False
-        self._lock = lock
+        except FolderGone as gone:
+            return str(gone)
+        self._lock, self._route_id = lock, route_id_in(lock.first_line())
         try:
             self._recognise(lock)
             self._prepare(lock)
         except BaseException:
             self.close()
             raise
-        return True
+        return ""
 
     def _recognise(self, lock: Lock) -> None:
         """Is this the ledger that the folder was last worked on with? If not, or if it is older than it was then, it
         does not know all that was sent."""
-        ledger, route_id, now = self._tools.ledger, route_id_in(lock.first_line()), self._tools.now()
+        ledger, route_id, now = self._tools.ledger, self._route_id, self._tools.now()
         known = route_id in ledger.routes().values()
         complete = known and ledger.has_reached(lock.note or "")
         new = lock.note is None
@@ -126,8 +128,8 @@ class Lane:
         if complete:
             return
         if known and not new:
-            ledger.keep_copy(now)
-        recover(self.route, route_id, ledger, now, new=new)
+            ledger.set_copy_aside(now)
+        recover(self.route, route_id, ledger, now, self._tools.endpoint, new=new)
         lock.leave_note(ledger.bookmark())
 
     def _prepare(self, lock: Lock) -> None:
@@ -138,8 +140,7 @@ class Lane:
         unfiled = {entry.id for entry in self._open_entries()}
         filing.sweep_stale_errors(self.route.failed, ERROR_SUFFIX, unfiled)
         self._arm()
-        route_id = route_id_in(lock.first_line())
-        self._pipeline = Pipeline(self.route, route_id, lock.same_file, self._tools)
+        self._pipeline = Pipeline(self.route, self._route_id, lock.same_file, self._tools)
 
     def _arm(self) -> None:
         """The watch is armed before the first scan, so that nothing falls between the two."""
@@ -161,8 +162,7 @@ class Lane:
         )  # fmt: skip
 
     def _open_entries(self) -> Sequence[Entry]:
-        assert self._lock is not None
-        return self._tools.ledger.open_entries(route_id_in(self._lock.first_line()))
+        return self._tools.ledger.open_entries(self._route_id)
 
     def wants(self, name: str) -> bool:
         """Whether a hinted name is a candidate at all."""
@@ -197,7 +197,7 @@ class Lane:
         try:
             return self._scan_on()
         except (FileNotFoundError, NotADirectoryError):
-            trouble = ""
+            trouble = GONE
         except OSError as error:
             trouble = f"cannot list the folder: {error.strerror}"
         except CanarysyncError as error:
@@ -208,11 +208,11 @@ class Lane:
         return Chunk(gone=True, trouble=trouble)
 
     def _scan_on(self) -> Chunk:
-        if self._lock is None and not self.open():
-            return Chunk(gone=True)
+        if self._lock is None and (gone := self.open()):
+            return Chunk(gone=True, trouble=gone)
         if not self.present():
             self.close()
-            return Chunk(gone=True)
+            return Chunk(gone=True, trouble=absence(self.route.drop, self._route_id) or GONE)
         if self._watch is not None and not self._watch.alive():
             self._watch.stop()
             self._arm()

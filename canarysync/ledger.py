@@ -227,8 +227,12 @@ class Ledger(Protocol):
     def has_reached(self, bookmark: str) -> bool:
         """Whether this is the ledger of ``bookmark``, and no older than it was then."""
 
-    def keep_copy(self, at: datetime) -> None:
-        """Set a copy of the ledger aside, as it is before a recovery."""
+    def bind(self, endpoint: str) -> None:
+        """Say which API the ledger is about, once and for all. Raises SetupError when it is another one."""
+
+    def set_copy_aside(self, at: datetime) -> None:
+        """Before a recovery: keep a copy of the ledger as it is, and become another one as far as bookmarks tell. It
+        turned out to be older than one of them, and may be older than others, which its coming commits would hide."""
 
     def take_in(self, pasts: Sequence[Past], at: datetime) -> None:
         """Enter what sidecars say. An entry whose end is known already stays as it is; one that the ledger knows

@@ -211,6 +211,7 @@ class Outcomes:
         """Sent twice after all? Look once more; where that is not to be known at all, the receipt says so too."""
         assert entry.assessment_id is not None
         assert entry.identity is not None
+        assert entry.uuid is not None
         listed = self._calls.listing(entry.assessment_id)
         if isinstance(listed, Deferred | HoldApi | Unreachable):
             return self.no_look(entry, listed)
@@ -219,7 +220,7 @@ class Outcomes:
         doubtful = True
         if isinstance(listed, list):
             owned = self._ledger.owned_uuids([score.uuid for score in listed if score.uuid], entry)
-            doubtful = possible_duplicate(entry.identity, listed, owned)
+            doubtful = possible_duplicate(entry.identity, listed, owned, entry.uuid)
         return self._ledger.twins_checked(entry, possible_duplicate=doubtful)
 
     def no_look(self, entry: Entry, verdict: NoToken) -> Step:

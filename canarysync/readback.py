@@ -75,11 +75,12 @@ def judge_look(
     return Absent()
 
 
-def possible_duplicate(identity: Identity, listed: Sequence[RemoteScore], owned: Collection[str]) -> bool:
-    """After a score was sent again: is there a match besides ours? ``owned`` are the uuids of other entries."""
+def possible_duplicate(identity: Identity, listed: Sequence[RemoteScore], owned: Collection[str], ours: str) -> bool:
+    """After a score was sent again: is there a match besides ``ours``? ``owned`` are the uuids of other entries."""
     alike = [score.uuid for score in listed if score.match_key == identity.match_key and score.uuid not in owned]
-    named = {uuid for uuid in alike if uuid}  # each once: a list may name one score twice
-    return len(named) + alike.count(None) > 1
+    others = {uuid for uuid in alike if uuid not in (None, ours)}
+    # One that bears no uuid may be ours, if ours is not listed besides.
+    return bool(others) or alike.count(None) > (ours not in alike)
 
 
 def scores_in(body: bytes, assessment_id: str) -> list[RemoteScore] | None:

@@ -36,14 +36,16 @@ LOST = (
 _BATCH = 500
 
 
-def recover(route: Route, route_id: str, ledger: Ledger, at: datetime, *, new: bool) -> None:
+def recover(route: Route, route_id: str, ledger: Ledger, at: datetime, endpoint: str, *, new: bool) -> None:
     """Bring the ledger up to what the route's folders say. May be repeated, and has to be if it did not end.
+
+    Receipts of another API than that at ``endpoint`` count for nothing.
 
     ``new``: nobody has worked on the folder before, as far as its marker tells. If there are no receipts either, its
     files are simply new. Raises OSError, LedgerError; IoTrouble for a sidecar that cannot be read now.
     """
     taken = 0
-    pasts = _pasts(route, route_id)
+    pasts = _pasts(route, route_id, endpoint)
     while batch := list(islice(pasts, _BATCH)):
         ledger.take_in(batch, at)
         taken += len(batch)
@@ -59,12 +61,14 @@ def recover(route: Route, route_id: str, ledger: Ledger, at: datetime, *, new: b
     )  # fmt: skip
 
 
-def _pasts(route: Route, route_id: str) -> Iterator[Past]:
+def _pasts(route: Route, route_id: str, endpoint: str) -> Iterator[Past]:
     """What the sidecars in done/ and failed/ say. A sidecar that is none of ours is passed over."""
     for folder, suffix in ((route.done, RECEIPT_SUFFIX), (route.failed, ERROR_SUFFIX)):
+        if not folder.is_dir():
+            raise IoTrouble("take sidecars back into the ledger", str(folder), "it is not there", "is it mounted?")
         with os.scandir(folder) as entries:
             for name in (entry.name for entry in entries if entry.name.endswith(suffix)):
-                past = sidecar.past(_bytes_of(folder / name), name.removesuffix(suffix), route_id)
+                past = sidecar.past(_bytes_of(folder / name), name.removesuffix(suffix), route_id, endpoint)
                 placed = past and _placed(route, folder, past)
                 if placed:
                     yield placed

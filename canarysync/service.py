@@ -72,6 +72,7 @@ def service(
     http = Http(config.api, environment)
     try:
         with open_ledger(config.state) as ledger:
+            ledger.bind(config.api.url)
             tools = Tools(
                 ledger=ledger,
                 calls=Calls(Api(http), tokens_for(config.api, environment, http.post, utc_now), utc_now),

@@ -74,11 +74,13 @@ def error(entry: Entry, message: str, problems: tuple[Problem, ...], response: s
     return _encode(content)
 
 
-def past(content: bytes, target: str, route_id: str) -> Past | None:
-    """What a sidecar says of its entry, whose file has the name ``target`` there; None when it is none of ours."""
+def past(content: bytes, target: str, route_id: str, endpoint: str) -> Past | None:
+    """What a sidecar says of its entry, whose file has the name ``target`` there; None when it is none of ours, or the
+    receipt of another API than that at ``endpoint``."""
     try:
         told = json.loads(content)
-        return _past(told, target, route_id) if told["sidecarVersion"] == VERSION else None
+        ours = told["sidecarVersion"] == VERSION and told.get("endpoint", endpoint) == endpoint
+        return _past(told, target, route_id) if ours else None
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
 

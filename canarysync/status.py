@@ -13,7 +13,7 @@ from canarysync.candidates import Matcher
 from canarysync.config import Config, Route
 from canarysync.discover import Scan
 from canarysync.errors import Exit, SetupError
-from canarysync.folder import marker_id
+from canarysync.folder import GONE, absence
 from canarysync.ledger import DECIDED, DONE, FAILED, Counts, Entry
 from canarysync.ledger_sqlite import Access, SqliteLedger
 from canarysync.model import State
@@ -25,7 +25,9 @@ _PROBED_MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class RouteStatus:
-    """One route. ``waiting`` counts the files in drop/ that are not in doubt; the lists are cut short.
+    """One route. ``gone`` says why its drop folder is not to be had; empty when it is.
+
+    ``waiting`` counts the files in drop/ that are not in doubt; the lists are cut short.
 
     ``unreadable`` are those of the first waiting ones that this user may not read; ``unfiled`` those whose outcome
     is known (and counted), and that could not be moved yet.
@@ -33,7 +35,7 @@ class RouteStatus:
 
     name: str
     folder: str
-    present: bool
+    gone: str = ""
     waiting: int = 0
     unreadable: list[str] = field(default_factory=list)
     deferred: list[dict[str, object]] = field(default_factory=list)
@@ -73,7 +75,7 @@ def opened(state: Path, access: Access) -> Iterator[SqliteLedger | None]:
 
 def exit_code(routes: list[RouteStatus]) -> Exit:
     """75 while anything waits, else 1 where a person is needed, else 0."""
-    if any(not r.present or r.waiting or r.unfiled or r.in_doubt > r.held for r in routes):
+    if any(r.gone or r.waiting or r.unfiled or r.in_doubt > r.held for r in routes):
         return Exit.TRY_AGAIN
     return Exit.NEEDS_A_PERSON if any(r.held or r.failed for r in routes) else Exit.OK
 
@@ -83,7 +85,7 @@ def _route_status(route: Route, ledger: SqliteLedger | None) -> RouteStatus:
     entries = list(ledger.open_entries(route_id)) if ledger and route_id else []
     counts = ledger.counts(route_id) if ledger and route_id else Counts({}, 0, 0, 0, {})
     names, skipped, present = _look(route.drop, Matcher(route.match))
-    present = present and (route_id is None or marker_id(route.drop) == route_id)
+    gone = absence(route.drop, route_id) if route_id else "" if present else GONE
     doubts = [e for e in entries if e.state in (State.IN_DOUBT, State.INTENDED)]
     # What is decided but not filed counts where it is going: its outcome stands.
     done = counts.done + sum(e.state in DONE for e in entries)
@@ -93,7 +95,7 @@ def _route_status(route: Route, ledger: SqliteLedger | None) -> RouteStatus:
     return RouteStatus(
         name=route.name,
         folder=str(route.drop),
-        present=present,
+        gone=gone,
         waiting=len(waiting),
         unreadable=[name for name in sorted(waiting)[:_PROBED_MOST] if not os.access(route.drop / name, os.R_OK)],
         deferred=[_told(e) for e in entries if e.state is State.DEFERRED][:_LISTED_MOST],

@@ -119,8 +119,8 @@ def status_lines(routes: Sequence[RouteStatus]) -> Iterator[str]:
     """``status`` for people."""
     for route in routes:
         yield click.style(route.name, bold=True) + f"  {shown(route.folder)}"
-        if not route.present:
-            yield click.style("  the drop folder is not there", fg="red")
+        if route.gone:
+            yield click.style(f"  {shown(route.gone, 1000)}", fg="red")
         seen = route.waiting + route.in_doubt + route.done + route.failed
         yield (
             f"  seen {seen} = {route.waiting} waiting + {route.in_doubt} in doubt + {route.done} done"

@@ -12,7 +12,7 @@ from typing import Self
 from canarysync.errors import LedgerError, SetupError, UuidOwned
 from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Past, Taken
 from canarysync.ledger_sqlite import recovery
-from canarysync.ledger_sqlite.database import OWNING_SQL, Access, Database
+from canarysync.ledger_sqlite.database import NEW_ID_SQL, OWNING_SQL, Access, Database
 from canarysync.ledger_sqlite.rows import (
     ENTRY_SQL,
     IllegalChange,
@@ -38,7 +38,7 @@ class SqliteLedger:
         """Open the database at ``path``. The owner has locked its folder; it creates what is not there yet."""
         self._database = Database(path, access)
         self._used: set[str] = set()  # names of routes that this process has asked for
-        self._copied = False
+        self._renewed = False
 
     def __enter__(self) -> Self:
         return self
@@ -266,11 +266,25 @@ class SqliteLedger:
         meta = {row["key"]: row["value"] for row in self._database.read("SELECT key, value FROM meta")}
         return meta["id"], int(meta["commits"])
 
-    def keep_copy(self, at: datetime) -> None:
-        if not self._copied:
-            path = self._database.path
-            self._database.copy_to(path.with_name(f"{path.name}.older-{at:%Y%m%dT%H%M%SZ}"))
-            self._copied = True
+    def bind(self, endpoint: str) -> None:
+        known = self._database.read("SELECT value FROM meta WHERE key = 'endpoint'")
+        if not known:
+            self._database.write(lambda c: c.execute("INSERT INTO meta VALUES ('endpoint', ?)", (endpoint,)))
+        elif known[0]["value"] != endpoint:
+            raise SetupError(
+                "use the ledger",
+                str(self._database.path),
+                f"it tells what the API at {known[0]['value']} has; the config names {endpoint}",
+                "correct the config, or give each API a `state` and folders of its own",
+            )
+
+    def set_copy_aside(self, at: datetime) -> None:
+        if self._renewed:
+            return
+        path = self._database.path
+        self._database.copy_to(path.with_name(f"{path.name}.older-{at:%Y%m%dT%H%M%S%fZ}"))
+        self._database.write(lambda c: c.execute(f"UPDATE meta SET value = {NEW_ID_SQL} WHERE key = 'id'"))
+        self._renewed = True
 
     def take_in(self, pasts: Sequence[Past], at: datetime) -> None:
         def change(c: sqlite3.Connection) -> None:

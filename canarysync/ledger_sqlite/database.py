@@ -22,12 +22,14 @@ BUSY_TIMEOUT_S = 30.0
 ROOM_BYTES = 1 << 20
 """An intent is recorded only while so much is free: the outcomes of what is under way have to find room too."""
 
+NEW_ID_SQL = "lower(hex(randomblob(16)))"
+
 OWNING_SQL = ", ".join(f"'{state}'" for state in sorted(OWNING))
 
 MIGRATIONS: tuple[str, ...] = (
     f"""
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    INSERT INTO meta VALUES ('id', lower(hex(randomblob(16)))), ('commits', '0');
+    INSERT INTO meta VALUES ('id', {NEW_ID_SQL}), ('commits', '0');
     CREATE TABLE routes (name TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE) WITHOUT ROWID;
 
     -- One row for one file. `name` and `target` are bytes, as file names are.
@@ -236,7 +238,11 @@ class Database:
         try:
             # What was found damaged is to be checked as a whole at the next start.
             if self._access is Access.OWNER and not self._damaged:
-                self.write(lambda connection: connection.execute("INSERT OR REPLACE INTO meta VALUES ('clean', '1')"))
+                self.flush()
+                # No change of what the ledger knows, so that it counts as no commit.
+                self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('clean', '1')")
+        except sqlite3.Error as error:
+            raise self._trouble("close", error) from error
         finally:
             self._reader.close()
             self._writer.close()

@@ -274,3 +274,117 @@ def test_beside_a_damaged_ledger_status_says_what_to_do(site: Site) -> None:
 
     assert told.returncode == Exit.TRY_AGAIN
     assert "start canarysync (again): it sets the database aside" in told.stderr
+
+
+# --- two routes, two APIs --------------------------------------------------------------------------
+
+
+def add_a_route(site: Site) -> Path:
+    """A second route, "other"; its folder."""
+    text = site.config_path.read_text()
+    start, end = text.index("  - "), text.index("\nstate:")
+    site.config_path.write_text(
+        text[:end].rstrip() + "\n" + text[start:end].replace("folder: clinic", "folder: other") + text[end:]
+    )
+    for name in ("drop", "done", "failed"):
+        (site.home / "other" / name).mkdir(parents=True)
+    return site.home / "other"
+
+
+def test_an_older_ledger_is_older_for_a_route_that_comes_back_later_too(site: Site, sandbox: Sandbox) -> None:
+    """The other routes' commits since must not hide it."""
+    other = add_a_route(site)
+    site.once()
+    shutil.copytree(site.home / "state", site.home / "backup")
+    sandbox.faults.add("put:drop_after,times=1")
+    (other / "drop" / "doubt.json").write_text(json.dumps(score(0)))
+    assert site.once().left == {"in_doubt": 1}
+    lose(site)
+    shutil.copytree(site.home / "backup", site.home / "state")
+
+    os.rename(other, site.home / "unmounted")
+    for number in range(1, 30):
+        site.put(f"{number}.json", score(number))
+        site.once()
+    os.rename(site.home / "unmounted", other)
+    bring_home(site)
+
+    assert json.loads((other / "done" / "doubt.json.receipt.json").read_text())["outcome"] == "recovered"
+    assert len(stored(sandbox)) == 30
+
+
+def test_a_ledger_is_about_one_api(site: Site, sandbox: Sandbox) -> None:
+    """What the sandbox has, the real API has not."""
+    site.put("visit.json", score())
+    site.once()
+    with Sandbox() as another:
+        site.config_path.write_text(site.config_path.read_text().replace(sandbox.url, another.url))
+        site.put("visit.json", score())
+        told = site.cli("run-once", "-c", str(site.config_path))
+        assert told.returncode == Exit.CONFIG
+        assert "give each API a `state` and folders of its own" in told.stderr
+
+        site.config_path.write_text(site.config_path.read_text().replace("state: state", "state: elsewhere"))
+        bring_home(site)
+        assert len(stored(another)) == 1, "the receipts of the other API count for nothing"
+
+
+def test_one_route_without_its_done_folder_stops_no_other(site: Site, sandbox: Sandbox) -> None:
+    other = add_a_route(site)
+    site.once()
+    lose(site)
+    (other / "done").rmdir()
+    site.put("visit.json", score())
+
+    wait_for(lambda: site.once().exit_code() == Exit.TRY_AGAIN and site.filed(), "the file of the other route")
+
+    (other / "done").mkdir()
+    bring_home(site)
+
+
+# --- the marker ------------------------------------------------------------------------------------
+
+
+def test_a_marker_that_is_gone_is_told_of_and_can_be_restored(site: Site, sandbox: Sandbox) -> None:
+    taken_but_unanswered(site, sandbox, "doubt.json", 1)
+    (site.drop / ".canarysync").unlink()
+
+    assert site.once().gone == ["clinic"]
+    told = site.cli("status", "-c", str(site.config_path)).stdout
+    assert "the drop folder's marker is missing" in told
+    command = told.partition("Then: ")[2].splitlines()[0]
+    os.system(command)
+
+    bring_home(site)
+    assert site.receipt("doubt.json")["outcome"] == "recovered"
+    assert len(stored(sandbox)) == 1
+
+
+def test_a_marker_that_holds_no_id_is_mended_as_it_says_even_when_the_ledger_is_lost_too(
+    site: Site, sandbox: Sandbox
+) -> None:
+    taken_but_unanswered(site, sandbox, "doubt.json", 1)
+    lose(site)
+    (site.drop / ".canarysync").write_text("garbage\n")
+
+    with pytest.raises(CanarysyncError) as caught:
+        site.once()
+    os.system(caught.value.hint)
+
+    bring_home(site)
+    assert site.receipt("doubt.json")["outcome"] == "recovered"
+    assert len(stored(sandbox)) == 1
+
+
+@pytest.mark.parametrize("linked", ["done", "failed"])
+def test_two_folders_that_are_one_are_refused(site: Site, linked: str) -> None:
+    (site.home / "clinic" / linked).rmdir()
+    os.symlink(site.drop, site.home / "clinic" / linked)
+    site.put("visit.json", score())
+
+    told = site.cli("run-once", "-c", str(site.config_path))
+
+    assert told.returncode == Exit.CONFIG
+    assert "it is the same folder as" in told.stderr
+    assert site.waiting() == ["visit.json"]
+    assert "it is the same folder as" in site.cli("check", "-c", str(site.config_path)).stdout

@@ -117,7 +117,7 @@ def test_status_of_an_unmounted_folder_is_not_that_of_an_empty_one(site: Site) -
     site.drop.mkdir()
     told = site.cli("status", "-c", str(site.config_path))
     assert told.returncode == 75
-    assert "not there" in told.stdout
+    assert "marker is missing" in told.stdout
 
 
 def test_a_closed_stderr_is_no_defect(site: Site, sandbox: Sandbox) -> None:

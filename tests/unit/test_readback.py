@@ -104,11 +104,28 @@ def test_absence_is_believed_at_the_second_look_only(wait_s: float) -> None:
         ([match(ONE), match(TWO)], {TWO}, False),
         ([match(ONE), match(TWO), match(THREE)], {TWO}, True),
         ([match(ONE), near(TWO), stranger(THREE)], set(), False),
+        ([match(TWO)], set(), True),
+        ([match(ONE), match(ONE)], set(), False),
+        ([match(None)], set(), False),
+        ([match(ONE), match(None)], set(), True),
+        ([match(None), match(None)], set(), True),
     ],
-    ids=["not there", "ours", "two matches", "the other one is another entry's", "one of three is", "no other match"],
+    ids=[
+        "not there",
+        "ours",
+        "two matches",
+        "the other one is another entry's",
+        "one of three is",
+        "no other match",
+        "only the other one is listed yet",
+        "listed twice",
+        "ours, it may be",
+        "ours, and one more",
+        "one more at least",
+    ],
 )
 def test_a_possible_duplicate(listed: list[RemoteScore], owned: set[str], expected: bool) -> None:
-    assert possible_duplicate(OURS, listed, owned) is expected
+    assert possible_duplicate(OURS, listed, owned, ONE) is expected
 
 
 # --- reading the listing (API.md, get-scores) --------------------------------------------------------------

@@ -186,7 +186,7 @@ ENTRY_ID = "01900000-0000-7000-8000-000000000001"
 
 
 def back(sidecar: bytes) -> Past | None:
-    return past(sidecar, "visit-1.json", "r1")
+    return past(sidecar, "visit-1.json", "r1", URL)
 
 
 @pytest.mark.parametrize("proof", Proof)
@@ -216,7 +216,7 @@ def test_an_error_tells_it_what_it_needs() -> None:
     [
         {"sidecarVersion": 2}, {"entryId": "e1"}, {"entryId": None}, {"uuid": "abc"}, {"file": 7}, {"scores": None},
         {"scores": [{}]}, {"scores": [7]}, {"uploadedAt": "yesterday"}, {"proof": "hearsay"}, {"attempts": "many"},
-        {"sha256": []},
+        {"sha256": []}, {"endpoint": "https://another"},
     ],
     ids=str,
 )  # fmt: skip
