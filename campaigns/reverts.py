@@ -111,7 +111,7 @@ def failing_tests(copy: Path) -> list[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal", "--maxfail", "5", "tests"]
     environment = {**os.environ, "PYTHONPATH": str(copy)}
     ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-    return re.findall(r"^(?:FAILED|ERROR) (\S+)", ended.stdout, re.MULTILINE)
+    return re.findall(r"^(?:FAILED|ERROR) (\S+::\S+)", ended.stdout, re.MULTILINE)
 
 
 def main() -> None:

@@ -116,7 +116,8 @@ class Daemon:
     # --- life ----------------------------------------------------------------------------------------
 
     def run(self) -> Summary:
-        """Open all routes, work, drain, close. Raises HeldError or SetupError before any file was touched."""
+        """Open all routes, work, drain, close. Raises HeldError or SetupError before any file was touched, LedgerError
+        when the ledger turns out to be damaged: it is mended at the next start."""
         try:
             check_apart([desk.lane.route for desk in self._desks])
             for desk in self._desks:
@@ -167,6 +168,7 @@ class Daemon:
         self._until_s = time.monotonic() + self._wait_s
         while self._stopped_by is None:
             now_s = time.monotonic()
+            self._ledger.check_sound()
             self._start_scans(now_s)
             self._start_visits(now_s)
             if self._once and self._all_tried(now_s):

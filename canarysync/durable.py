@@ -231,3 +231,4 @@ class Lock:
     def release(self) -> None:
         """Let go; the file stays."""
         os.close(self._fd)
+        self._fd = -1  # the number may soon be another file's

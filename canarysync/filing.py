@@ -57,9 +57,11 @@ def obstacle(source: Path, folders: tuple[Path, ...]) -> str:
             return f"{folder.name}/ is not there"
         if not os.access(folder, os.W_OK | os.X_OK):
             return f"no right to write in {folder.name}/"
-    full = next((folder.name for folder in folders if not durable.has_room(folder, _ROOM_BYTES)), None)
-    if full is not None:
-        return f"no room in {full}/"
+        try:
+            if folder in folders and not durable.has_room(folder, _ROOM_BYTES):
+                return f"no room in {folder.name}/"
+        except OSError:  # gone in this very moment: that says nothing of the file
+            return f"{folder.name}/ cannot be looked at"
     parent, file, user = os.stat(source.parent), os.lstat(source), os.geteuid()
     if parent.st_mode & stat.S_ISVTX and user not in (0, parent.st_uid, file.st_uid):
         return f"{source.parent.name}/ has the sticky bit, and the file belongs to another user"

@@ -121,14 +121,14 @@ class Lane:
         known = route_id in ledger.routes().values()
         complete = known and ledger.has_reached(lock.note or "")
         new = lock.note is None
-        if not complete and not new:
+        if not complete and lock.note:
+            if known:
+                ledger.set_copy_aside(now)
             lock.leave_note("")  # until the recovery has ended, no ledger will do
         if ledger.route_id(self.route.name) != route_id:
             ledger.register_route(self.route.name, route_id)
         if complete:
             return
-        if known and not new:
-            ledger.set_copy_aside(now)
         recover(self.route, route_id, ledger, now, self._tools.endpoint, new=new)
         lock.leave_note(ledger.bookmark())
 

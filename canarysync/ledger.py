@@ -22,12 +22,10 @@ LEGAL: Mapping[State | None, frozenset[State]] = {
     None: frozenset({State.INTENDED, State.IN_DOUBT, State.DUPLICATE, State.REJECTED}),
     # A request is on its way, or was when we died.
     State.INTENDED: frozenset({State.IN_DOUBT, State.UPLOADED, State.DEFERRED, State.REFUSED, State.GAVE_UP}),
-    # INTENDED only after two looks, or where the route or a person says so; DUPLICATE only where a person does.
-    State.IN_DOUBT: frozenset(
-        {State.IN_DOUBT, State.UPLOADED, State.DUPLICATE, State.INTENDED, State.REFUSED, State.WITHDRAWN}
-    ),
-    # Known not to be at the API; IN_DOUBT where this ledger turns out to be older than the folder.
-    State.DEFERRED: frozenset({State.INTENDED, State.DEFERRED, State.IN_DOUBT, State.GAVE_UP, State.WITHDRAWN}),
+    # INTENDED only after two looks, or where the route or a person says so.
+    State.IN_DOUBT: frozenset({State.IN_DOUBT, State.UPLOADED, State.INTENDED, State.REFUSED, State.WITHDRAWN}),
+    # Known not to be at the API.
+    State.DEFERRED: frozenset({State.INTENDED, State.DEFERRED, State.GAVE_UP, State.WITHDRAWN}),
 }
 """From each state (None: no entry yet) to those that may follow. What is not a key is final."""
 
@@ -133,7 +131,7 @@ class Ledger(Protocol):
     except ``filed``, which rides on the next commit. Safe to call from many threads.
 
     Raises ``errors.LedgerError`` when it cannot record, and then has recorded nothing. Times are aware UTC.
-    An entry changes only along ``LEGAL``.
+    An entry changes only along ``LEGAL``, until a ledger turns out to know too little (``take_in``, ``suspect``).
     """
 
     def route_id(self, name: str) -> str | None:
@@ -220,6 +218,9 @@ class Ledger(Protocol):
 
     def counts(self, route_id: str) -> Counts:
         """How many entries stand where."""
+
+    def check_sound(self) -> None:
+        """Raise LedgerError if the database turned out to be damaged since it was opened."""
 
     def bookmark(self) -> str:
         """Which ledger this is, and how far it has come: to be kept outside of it."""

@@ -213,10 +213,10 @@ class Outcomes:
         assert entry.identity is not None
         assert entry.uuid is not None
         listed = self._calls.listing(entry.assessment_id)
-        if isinstance(listed, Deferred | HoldApi | Unreachable):
+        if isinstance(listed, HoldApi | Unreachable) or (isinstance(listed, Deferred) and listed.everyone):
             return self.no_look(entry, listed)
-        if isinstance(listed, Unreadable) and not self.stands_long(entry):
-            return self.no_look(entry, Deferred(UNREADABLE))
+        if isinstance(listed, Deferred | Unreadable) and not self.stands_long(entry):
+            return self.no_look(entry, listed if isinstance(listed, Deferred) else Deferred(UNREADABLE))
         doubtful = True
         if isinstance(listed, list):
             owned = self._ledger.owned_uuids([score.uuid for score in listed if score.uuid], entry)

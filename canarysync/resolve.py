@@ -21,7 +21,10 @@ def resolve(config: Config, name: str, resolution: str, route: str | None = None
         if ledger is None:
             raise _not_found(name)
         wanted = Path(name).name
-        found = [entry for entry in _in_doubt(config, ledger, route) if wanted in (entry.name, entry.id)]
+        found = [entry for entry in _undecided(config, ledger, route) if wanted in (entry.name, entry.id)]
+        if any(entry.state is State.INTENDED for entry in found):
+            cause = "it is being sent, or was when canarysync was stopped"
+            raise CanarysyncError("resolve", name, cause, "start canarysync first: what it finds out may settle it")
         if not found:
             raise _not_found(name)
         if len(found) > 1:
@@ -31,11 +34,11 @@ def resolve(config: Config, name: str, resolution: str, route: str | None = None
         return found[0]
 
 
-def _in_doubt(config: Config, ledger: Ledger, route: str | None) -> Iterator[Entry]:
+def _undecided(config: Config, ledger: Ledger, route: str | None) -> Iterator[Entry]:
     ids = ledger.routes()
     for name in (each.name for each in config.routes if route in (None, each.name)):
         entries = ledger.open_entries(ids[name]) if name in ids else ()
-        yield from (entry for entry in entries if entry.state is State.IN_DOUBT)
+        yield from (entry for entry in entries if entry.state in (State.INTENDED, State.IN_DOUBT))
 
 
 def _not_found(name: str) -> CanarysyncError:

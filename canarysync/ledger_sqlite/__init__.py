@@ -194,8 +194,8 @@ class SqliteLedger:
         def change(c: sqlite3.Connection) -> Entry:
             owner = c.execute("SELECT entry_id FROM scores WHERE uuid = ?", (uuid,)).fetchone()
             proof = str(Proof.PERSON)
-            move(c, entry, State.DUPLICATE, at, owner_id=owner["entry_id"], proof=proof, retry_at=None, held=None)
-            return decide(c, entry.id, State.DUPLICATE, target)
+            move(c, entry, State.UPLOADED, at, owner_id=owner["entry_id"], proof=proof, retry_at=None, held=None)
+            return decide(c, entry.id, State.UPLOADED, target)
 
         return self._database.write(change)
 
@@ -252,6 +252,9 @@ class SqliteLedger:
         self._database.ride(entry.id, lambda c: c.execute(sql, (text(at), entry.id)))
 
     # --- a ledger that was lost ----------------------------------------------------------------------
+
+    def check_sound(self) -> None:
+        self._database.check_sound()
 
     def bookmark(self) -> str:
         ledger_id, commits = self._came_to()

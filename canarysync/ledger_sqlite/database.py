@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from canarysync.errors import LedgerDamaged, LedgerError, SetupError
+from canarysync.errors import CanarysyncError, LedgerDamaged, LedgerError, SetupError
 from canarysync.ledger import OWNING
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ MIGRATIONS: tuple[str, ...] = (
         resent INTEGER NOT NULL DEFAULT 0,
         possible_duplicate INTEGER NOT NULL DEFAULT 0,
         uuid TEXT UNIQUE, proof TEXT,
-        owner_id TEXT,  -- of a duplicate: the entry whose uuid is its uuid too
+        owner_id TEXT,  -- the entry whose uuid is its uuid too
         PRIMARY KEY (entry_id, position)
     ) WITHOUT ROWID;
     CREATE UNIQUE INDEX scores_owner ON scores (fingerprint) WHERE state IN ({OWNING_SQL});
@@ -76,6 +76,21 @@ MIGRATIONS: tuple[str, ...] = (
 
 
 _DAMAGED_HINT = "start canarysync (again): it sets the database aside, and makes another from the receipts"
+
+
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What sqlite3 raises; the second one for a damaged text in the schema."""
+
+_DAMAGED = frozenset(
+    {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_ERROR,  # e.g. a column that is not there
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_FORMAT,
+    }
+)
 
 
 class Access(StrEnum):
@@ -129,14 +144,12 @@ class Database:
             return
         try:
             migrate(self._writer, path)
+            _check_schema(self._writer, path)
             _check_after_unclean_stop(self._writer, path)
             self._reader = _connect(path, access)
-        except sqlite3.OperationalError as error:
+        except ERRORS as error:
             self._writer.close()
-            raise trouble("open", path, error) from error
-        except sqlite3.DatabaseError as error:
-            self._writer.close()
-            raise ruined(path) from error
+            raise _not_opened(path, error) from error
         except BaseException:
             self._writer.close()
             raise
@@ -152,7 +165,7 @@ class Database:
         with self._committing:
             if not job.done:
                 self._commit_queue()
-        if isinstance(job.error, sqlite3.Error):
+        if isinstance(job.error, ERRORS):
             raise self._trouble("write", job.error) from job.error
         if job.error is not None:
             raise job.error
@@ -186,7 +199,7 @@ class Database:
                 job.run(self._writer)
             self._writer.execute("COMMIT")
             committed = True
-        except (sqlite3.Error, LedgerError) as error:
+        except (*ERRORS, LedgerError) as error:
             failure = error
         finally:
             if self._writer.in_transaction:
@@ -207,9 +220,17 @@ class Database:
             hint = "restore the state folder, or stop canarysync and start it again"
             raise LedgerError("write the ledger", str(self.path), "the database was removed or replaced", hint)
 
+    def check_sound(self) -> None:
+        """Raise LedgerError if something told of damage."""
+        if self._damaged:
+            raise LedgerError("go on with the ledger", str(self.path), "the database is damaged", _DAMAGED_HINT)
+
     def check_room(self) -> None:
         """Raise LedgerError where the disk is as good as full."""
-        seen = os.statvfs(self.path.parent)
+        try:
+            seen = os.statvfs(self.path.parent)
+        except OSError as error:
+            raise trouble("write", self.path, error) from error
         if seen.f_blocks > 0 and seen.f_bavail * seen.f_frsize < ROOM_BYTES:
             raise LedgerError("write the ledger", str(self.path), "its disk is full", "make room on it")
 
@@ -218,10 +239,10 @@ class Database:
         try:
             with self._reading:
                 return self._reader.execute(sql, arguments).fetchall()
-        except sqlite3.Error as error:
+        except ERRORS as error:
             raise self._trouble("read", error) from error
 
-    def _trouble(self, operation: str, error: sqlite3.Error) -> LedgerError:
+    def _trouble(self, operation: str, error: Exception) -> LedgerError:
         self._damaged |= _tells_of_damage(error)
         return trouble(operation, self.path, error)
 
@@ -230,7 +251,7 @@ class Database:
         try:
             with self._reading:
                 self._reader.execute("VACUUM INTO ?", (str(copy),))
-        except sqlite3.Error as error:
+        except ERRORS as error:
             raise self._trouble("copy", error) from error
 
     def close(self) -> None:
@@ -241,7 +262,7 @@ class Database:
                 self.flush()
                 # No change of what the ledger knows, so that it counts as no commit.
                 self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('clean', '1')")
-        except sqlite3.Error as error:
+        except ERRORS as error:
             raise self._trouble("close", error) from error
         finally:
             self._reader.close()
@@ -267,11 +288,13 @@ def _connect(path: Path, access: Access) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-    except sqlite3.OperationalError as error:
-        raise trouble("open", path, error) from error
-    except sqlite3.DatabaseError as error:
-        raise ruined(path) from error
+    except ERRORS as error:
+        raise _not_opened(path, error) from error
     return connection
+
+
+def _not_opened(path: Path, error: Exception) -> CanarysyncError:
+    return ruined(path) if _tells_of_damage(error) else trouble("open", path, error)
 
 
 def ruined(path: Path) -> LedgerDamaged:
@@ -297,6 +320,17 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 
 
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """The schema has to be what the migrations make it: the integrity check does not compare the two."""
+    sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        for script in MIGRATIONS:
+            fresh.executescript(script)
+        expected = [tuple(row) for row in fresh.execute(sql)]
+    if [tuple(row) for row in connection.execute(sql)] != expected:
+        raise ruined(path)
+
+
 def _check_after_unclean_stop(connection: sqlite3.Connection, path: Path) -> None:
     """After a crash or a power cut, look at the whole database; after a clean stop there is no need."""
     row = connection.execute("SELECT value FROM meta WHERE key = 'clean'").fetchone()
@@ -315,5 +349,6 @@ def trouble(operation: str, path: Path, error: Exception) -> LedgerError:
 
 
 def _tells_of_damage(error: Exception) -> bool:
+    """Our statements are right, and so is our data: what is wrong with them is wrong with the file."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return code in _DAMAGED or isinstance(error, UnicodeDecodeError)

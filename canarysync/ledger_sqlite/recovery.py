@@ -11,7 +11,7 @@ from datetime import datetime
 from canarysync.ledger import DONE, Draft, Past
 from canarysync.ledger_sqlite.database import OWNING_SQL
 from canarysync.ledger_sqlite.rows import insert, signature_columns, text
-from canarysync.model import Signature, State
+from canarysync.model import Identity, Signature, State
 
 REASON = "the ledger was lost"
 
@@ -41,51 +41,56 @@ def take_in(c: sqlite3.Connection, past: Past, at: datetime) -> None:
         return
     c.execute("DELETE FROM scores WHERE entry_id = ?", (past.entry_id,))
     c.execute("DELETE FROM entries WHERE id = ?", (past.entry_id,))
-    _make_way(c, past, at)
+    name = os.fsencode(past.name)
+    _make_way(c, past, name, at)
+    # Of several receipts that claim the file in drop/, the newest has it.
+    unfiled = past.signature if past.signature and not _is_open(c, past.route_id, name) else None
     insert(
-        c, "entries", id=past.entry_id, route_id=past.route_id, name=os.fsencode(past.name), sha256=past.sha256,
+        c, "entries", id=past.entry_id, route_id=past.route_id, name=name, sha256=past.sha256,
         target=os.fsencode(past.target), verdict="done" if past.state in DONE else "failed",
         code=past.code, status=past.status, created_at=text(past.at), changed_at=text(past.at),
-        filed_at=None if past.signature else text(past.at),
-        **signature_columns(past.signature or Signature(0, 0, 0, 0)),
+        filed_at=None if unfiled else text(past.at), **signature_columns(unfiled or Signature(0, 0, 0, 0)),
     )  # fmt: skip
     if past.identity is not None:
-        _take_in_score(c, past)
+        _take_in_score(c, past, past.identity)
 
 
-def _make_way(c: sqlite3.Connection, past: Past, at: datetime) -> None:
-    """An older ledger may hold an entry of the same name, or of the same score, whose end it has not seen: it has
-    ended since, or ``past`` could not have come about."""
-    uploaded = past.identity.fingerprint if past.identity and past.state in DONE else None
-    in_the_way = c.execute(
-        f"""SELECT e.id, e.verdict FROM entries e LEFT JOIN scores s ON s.entry_id = e.id
-            WHERE (e.route_id = ? AND e.name = ? AND e.filed_at IS NULL AND NOT e.detached AND e.id < ?)
-               OR (s.fingerprint = ? AND s.{_UNDECIDED_SQL})""",
-        (past.route_id, os.fsencode(past.name), past.entry_id, uploaded),
+def _make_way(c: sqlite3.Connection, past: Past, name: bytes, at: datetime) -> None:
+    """An older ledger may hold entries whose end it has not seen. One of the same name, from before ``past``, has its
+    file no longer: if its outcome is known it is filed, if not, it goes on without. One of the same score, if ``past``
+    is a receipt, is settled by that; but not while its request may be under way, on another route."""
+    of_the_name = "route_id = ? AND name = ? AND filed_at IS NULL AND NOT detached AND id < ?"
+    which = (past.route_id, name, past.entry_id)
+    c.execute(f"UPDATE entries SET filed_at = ? WHERE {of_the_name} AND verdict != 'open'", (text(at), *which))
+    c.execute(f"UPDATE entries SET detached = 1 WHERE {of_the_name}", which)
+    if past.state not in DONE or past.identity is None:
+        return
+    settled = c.execute(
+        f"""SELECT e.id FROM entries e JOIN scores s ON s.entry_id = e.id
+            WHERE s.fingerprint = ? AND s.{_UNDECIDED_SQL} AND (e.route_id = ? OR s.state != '{State.INTENDED}')""",
+        (past.identity.fingerprint, past.route_id),
     ).fetchall()
-    for row in in_the_way:
-        verdict = "withdrawn" if row["verdict"] == "open" else row["verdict"]
-        c.execute("UPDATE entries SET verdict = ?, filed_at = ? WHERE id = ?", (verdict, text(at), row["id"]))
-        sql = f"UPDATE scores SET state = '{State.WITHDRAWN}' WHERE entry_id = ? AND {_UNDECIDED_SQL}"
-        c.execute(sql, (row["id"],))
+    for row in settled:
+        c.execute("UPDATE entries SET verdict = 'withdrawn', filed_at = ? WHERE id = ?", (text(at), row["id"]))
+        c.execute(f"UPDATE scores SET state = '{State.WITHDRAWN}' WHERE entry_id = ?", (row["id"],))
 
 
-def _take_in_score(c: sqlite3.Connection, past: Past) -> None:
-    """The first receipt of a score makes its entry the owner; the others are duplicates of it."""
-    assert past.identity is not None
-    state, uuid, owner_id = past.state, past.uuid, None
+def _is_open(c: sqlite3.Connection, route_id: str, name: bytes) -> bool:
+    sql = "SELECT 1 FROM entries WHERE route_id = ? AND name = ? AND filed_at IS NULL AND NOT detached"
+    return c.execute(sql, (route_id, name)).fetchone() is not None
+
+
+def _take_in_score(c: sqlite3.Connection, past: Past, identity: Identity) -> None:
+    """The first receipt of a score makes its entry the owner of that; the first one of a uuid, of this."""
+    state, owner_id = past.state, None
     if past.state in DONE:
-        owner = c.execute(
-            f"""SELECT entry_id, uuid FROM scores WHERE uuid = ? OR (fingerprint = ? AND state IN ({OWNING_SQL}))
-                ORDER BY uuid = ? DESC""",
-            (past.uuid, past.identity.fingerprint, past.uuid),
-        ).fetchone()
-        state = State.DUPLICATE if owner else State.UPLOADED
+        sql = f"SELECT 1 FROM scores WHERE fingerprint = ? AND state IN ({OWNING_SQL})"
+        state = State.DUPLICATE if c.execute(sql, (identity.fingerprint,)).fetchone() else State.UPLOADED
+        owner = c.execute("SELECT entry_id FROM scores WHERE uuid = ?", (past.uuid,)).fetchone()
         owner_id = owner["entry_id"] if owner else None
-        uuid = None if owner and owner["uuid"] == past.uuid else past.uuid
     insert(
         c, "scores", entry_id=past.entry_id, position=0, assessment_id=past.assessment_id, state=str(state),
-        fingerprint=past.identity.fingerprint, match_key=past.identity.match_key, near_key=past.identity.near_key,
-        attempts=past.attempts, uuid=uuid, proof=past.proof, owner_id=owner_id,
+        fingerprint=identity.fingerprint, match_key=identity.match_key, near_key=identity.near_key,
+        attempts=past.attempts, uuid=None if owner_id else past.uuid, proof=past.proof, owner_id=owner_id,
         possible_duplicate=int(past.possible_duplicate),
     )  # fmt: skip

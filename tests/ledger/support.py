@@ -83,9 +83,7 @@ def change(ledger: Ledger, entry: Entry, state: State) -> Entry:
             code = {State.REJECTED: Code.INVALID, State.REFUSED: Code.REFUSED, State.GAVE_UP: Code.GAVE_UP}[state]
             return ledger.fail(entry, state, code, None, entry.name, at(1))
         case State.DUPLICATE:
-            owner = ledger.upload(claim(ledger, draft("other.json")), uuid_of(next(_numbers)), Proof.RESPONSE, "x", T0)
-            assert owner.uuid is not None
-            return ledger.share(entry, owner.uuid, entry.name, at(1))
+            raise AssertionError("an existing entry cannot become a duplicate: no method leads there")
 
 
 def entry_in(ledger: Ledger, state: State, name: str = "visit.json", number: int | None = None) -> Entry:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from canarysync.errors import LedgerError
 from canarysync.ledger import Claimed, Ledger, Past, Taken
@@ -67,8 +72,8 @@ def test_of_two_receipts_for_one_score_both_uuids_are_owned(ledger: Ledger) -> N
 def test_two_scores_under_one_uuid_do_not_break_the_rule_that_it_has_one_owner(ledger: Ledger) -> None:
     ledger.take_in([receipt(1), replace(receipt(2, SECOND, "other.json"), uuid=uuid_of(1))], at(9))
 
-    assert ledger.entry(SECOND).state is State.DUPLICATE
     assert ledger.entry(SECOND).uuid == uuid_of(1)
+    assert isinstance(ledger.intend(draft("again.json", 2), at(9)), Taken), "each score has its owner all the same"
 
 
 def test_a_failure_is_taken_in_with_its_reason(ledger: Ledger) -> None:
@@ -102,17 +107,70 @@ def test_what_the_ledger_knows_the_end_of_stays_as_it_is(ledger: Ledger) -> None
 
 
 @pytest.mark.parametrize("state", [State.INTENDED, State.IN_DOUBT, State.DEFERRED])
-def test_an_entry_that_stands_in_the_way_of_a_later_one_has_ended(ledger: Ledger, state: State) -> None:
-    """The same name with another score; another name with the same score."""
+def test_entries_that_stand_in_the_way_of_a_later_one(ledger: Ledger, state: State) -> None:
+    """One of the same name has lost its file since; one of the same score is settled by the receipt."""
     same_name = entry_in(ledger, state, "visit.json", number=1)
     same_score = entry_in(ledger, state, "other.json", number=2)
     later = replace(receipt(2, "0fffffff-0000-7000-8000-000000000000"), signature=SIGNATURE)
 
     ledger.take_in([later], at(9))
 
-    assert [entry.id for entry in ledger.open_entries(ROUTE)] == [later.entry_id]
-    assert ledger.entry(same_name.id).state is State.WITHDRAWN
+    assert {entry.id for entry in ledger.open_entries(ROUTE)} == {later.entry_id, same_name.id}
+    assert ledger.entry(same_name.id).detached, "it may have been sent: it is still looked for"
     assert ledger.entry(same_score.id).state is State.WITHDRAWN
+
+
+@pytest.mark.parametrize("state", [State.UPLOADED, State.REFUSED])
+def test_an_earlier_one_of_the_name_whose_end_is_known_has_been_filed(ledger: Ledger, state: State) -> None:
+    entry_in(ledger, state, "visit.json", number=1)
+    later = replace(receipt(2, "0fffffff-0000-7000-8000-000000000000"), signature=SIGNATURE)
+
+    ledger.take_in([later], at(9))
+
+    assert [entry.id for entry in ledger.open_entries(ROUTE)] == [later.entry_id]
+
+
+def test_a_later_one_of_the_name_stays(ledger: Ledger) -> None:
+    entry = entry_in(ledger, State.IN_DOUBT, "visit.json", number=1)
+
+    ledger.take_in([replace(receipt(2), signature=SIGNATURE)], at(9))
+
+    assert [entry.id for entry in ledger.open_entries(ROUTE)] == [entry.id]
+
+
+def test_a_request_under_way_on_another_route_is_left_alone(ledger: Ledger) -> None:
+    under_way = claim(ledger, draft("visit.json", 1, route_id="b5f3f1d0-0f4e-4f36-9c9f-5a0f8f7f1b22"))
+
+    ledger.take_in([receipt(1)], at(9))
+
+    assert ledger.upload(under_way, uuid_of(9), Proof.RESPONSE, "visit.json", at(9)).state is State.UPLOADED
+    assert ledger.entry(FIRST).uuid == uuid_of(1)
+
+
+@given(st.permutations(range(6)), st.data())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_receipts_may_come_in_any_order(tmp_path: Path, order: list[int], data: st.DataObject) -> None:
+    """Whatever they share (a score, a uuid, a name): all are done, every uuid and every score has an owner."""
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        ledger = BACKENDS["sqlite"](Path(folder))
+        pasts = [
+            replace(
+                receipt(data.draw(st.integers(1, 3)), f"01900000-0000-7000-8000-00000000000{number}", f"{name}.json"),
+                uuid=uuid_of(data.draw(st.integers(1, 3))),
+                signature=data.draw(st.sampled_from([None, SIGNATURE])),
+            )
+            for number, name in enumerate("aabbcc")
+        ]
+        ledger.take_in([pasts[index] for index in order], at(9))
+
+        assert [ledger.entry(past.entry_id).uuid for past in pasts] == [past.uuid for past in pasts]
+        new = claim(ledger, draft("new.json", 9))
+        uuids = {past.uuid for past in pasts if past.uuid}
+        assert ledger.owned_uuids(uuids, new) == uuids
+        for number in (1, 2, 3):
+            known = any(past.identity == receipt(number).identity for past in pasts)
+            assert isinstance(ledger.intend(draft(f"again-{number}.json", number), at(9)), Taken) is known
+        ledger.close()
 
 
 @pytest.mark.parametrize("state", [State.INTENDED, State.IN_DOUBT, State.DEFERRED])
@@ -214,3 +272,28 @@ def test_a_decision_ends_with_the_next_sending(ledger: Ledger) -> None:
     sent = ledger.intend_again(ledger.entry(entry.id), at(5), resent=True)
 
     assert sent.resolution is None
+
+
+def test_a_score_that_shares_the_uuid_of_another_is_owned_all_the_same(ledger: Ledger) -> None:
+    entry_in(ledger, State.UPLOADED, "first.json", number=1)
+    other = entry_in(ledger, State.UPLOADED, "other.json", number=2)
+    assert other.uuid is not None
+
+    shared = ledger.share(entry_in(ledger, State.IN_DOUBT, "visit.json", number=3), other.uuid, "visit.json", at(1))
+
+    assert (shared.state, shared.uuid, shared.proof) == (State.UPLOADED, other.uuid, Proof.PERSON)
+    assert isinstance(ledger.intend(draft("again.json", 3), at(2)), Taken)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_an_intent_is_not_recorded_on_a_disk_that_is_as_good_as_full(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """Its outcome might find no room."""
+    entry = entry_in(ledger, State.DEFERRED)
+    full = SimpleNamespace(f_blocks=1000, f_bavail=100, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+
+    with pytest.raises(LedgerError, match="full"):
+        ledger.intend_again(entry, at(1), resent=False) if again else ledger.intend(draft("new.json"), at(1))
+    assert ledger.fail(entry, State.GAVE_UP, Code.GAVE_UP, None, "visit.json", at(2)).state is State.GAVE_UP

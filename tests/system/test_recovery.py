@@ -48,7 +48,23 @@ def tear(site: Site) -> None:
     ledger.write_bytes(data)
 
 
-LOSSES = pytest.mark.parametrize("loss", [lose, damage, tear])
+def change_the_schema(site: Site, before: bytes, after: bytes) -> None:
+    """The text of the schema is not what it was, nor has it to be text."""
+    ledger = site.home / "state" / "ledger.sqlite3"
+    data = ledger.read_bytes()
+    assert before in data
+    ledger.write_bytes(data.replace(before, after))
+
+
+def garble(site: Site) -> None:
+    change_the_schema(site, b"near_key", b"near_\xff\xfe\xff")
+
+
+def rename_a_column(site: Site) -> None:
+    change_the_schema(site, b"near_key", b"near_kex")
+
+
+LOSSES = pytest.mark.parametrize("loss", [lose, damage, tear, garble, rename_a_column])
 
 
 def taken_but_unanswered(site: Site, sandbox: Sandbox, name: str, number: int) -> None:

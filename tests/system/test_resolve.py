@@ -109,17 +109,19 @@ def test_the_twin_that_waits_follows(site: Site, sandbox: Sandbox) -> None:
     assert site.receipt("twin.json")["uuid"] == found
 
 
-def test_the_uuid_of_another_files_score_makes_it_a_duplicate_of_that(site: Site, sandbox: Sandbox) -> None:
+def test_the_uuid_of_another_files_score_may_be_shared(site: Site, sandbox: Sandbox) -> None:
     site.put("first.json", score(1))
     site.once()
     found = site.receipt("first.json")["uuid"]
     hold(site, sandbox, number=2, taken=False)
 
     resolve(site, "visit.json", "--uploaded", found)
-    assert site.once().outcomes == {Outcome.DUPLICATE: 1}
+    assert site.once().outcomes == {Outcome.RECOVERED: 1}
 
     receipt = site.receipt("visit.json")
-    assert (receipt["uuid"], receipt["proof"], receipt["outcome"]) == (found, "person", "duplicate")
+    assert (receipt["uuid"], receipt["proof"], receipt["outcome"]) == (found, "person", "recovered")
+    site.put("again.json", score(2))
+    assert site.once().outcomes == {Outcome.DUPLICATE: 1}, "it is not sent again"
 
 
 def test_what_has_lost_its_file_ends_when_it_is_not_there(site: Site, sandbox: Sandbox) -> None:
