@@ -322,8 +322,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     """The schema has to be what the migrations make it: the integrity check does not compare the two."""
-    sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
-    with closing(sqlite3.connect(":memory:")) as fresh:
+    sql = "SELECT CAST(sql AS BLOB) FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
+    with closing(sqlite3.Connection(":memory:")) as fresh:
         for script in MIGRATIONS:
             fresh.executescript(script)
         expected = [tuple(row) for row in fresh.execute(sql)]
