@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,18 +50,25 @@ class TargetTaken(Exception):
     """The reserved name is in use by something that is not ours: another name is needed."""
 
 
-def obstacle(source: Path, folders: tuple[Path, ...]) -> str:
-    """Why ``source`` could not be moved into ``folders`` later on; empty when nothing stands in the way."""
-    for folder in (source.parent, *folders):
+def no_place(folders: Iterable[Path]) -> str:
+    """Why nothing could be filed with these folders now; empty when nothing stands in the way."""
+    for folder in folders:
         if not folder.is_dir():
             return f"{folder.name}/ is not there"
         if not os.access(folder, os.W_OK | os.X_OK):
             return f"no right to write in {folder.name}/"
         try:
-            if folder in folders and not durable.has_room(folder, _ROOM_BYTES):
+            if not durable.has_room(folder, _ROOM_BYTES):
                 return f"no room in {folder.name}/"
-        except OSError:  # gone in this very moment: that says nothing of the file
+        except OSError:  # gone in this very moment
             return f"{folder.name}/ cannot be looked at"
+    return ""
+
+
+def obstacle(source: Path, folders: tuple[Path, ...]) -> str:
+    """Why ``source`` could not be moved into ``folders`` later on; empty when nothing stands in the way."""
+    if reason := no_place((source.parent, *folders)):
+        return reason
     parent, file, user = os.stat(source.parent), os.lstat(source), os.geteuid()
     if parent.st_mode & stat.S_ISVTX and user not in (0, parent.st_uid, file.st_uid):
         return f"{source.parent.name}/ has the sticky bit, and the file belongs to another user"

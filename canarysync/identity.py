@@ -11,6 +11,10 @@ from json.encoder import encode_basestring_ascii
 from canarysync.instant import parse_instant
 from canarysync.model import Identity, JsonValue, Number
 
+KIND_DIGITS = 32
+"""So many of the 64 digits of a near key are of the kind of score (assessment, scoreId, scoreType), the others of its
+second."""
+
 _NUMBER = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?", re.ASCII)
 
 
@@ -29,11 +33,11 @@ def identify(assessment_id: str, body: dict[str, JsonValue]) -> Identity:
         body.get("scoreData"),
         body.get("extraData") or None,
     ]
-    near: list[JsonValue] = [*who, Number(str(instant.epoch_s)) if instant else recorded]
+    second: JsonValue = Number(str(instant.epoch_s)) if instant else recorded
     return Identity(
         fingerprint=_digest({"assessmentId": assessment, "body": body}, exact_number),
         match_key=_digest(matched, _as_double),
-        near_key=_digest(near, exact_number),
+        near_key=_digest(who, exact_number)[:KIND_DIGITS] + _digest(second, exact_number)[KIND_DIGITS:],
     )
 
 

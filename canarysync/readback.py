@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from canarysync.answers import as_uuid
-from canarysync.identity import identify
+from canarysync.identity import KIND_DIGITS, identify
+from canarysync.instant import parse_instant
 from canarysync.model import Identity, JsonValue
 from canarysync.parse import parse_answer
+
+_ISO_8601 = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt _]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?)"
+    r" ?(?P<zone>[Zz]|UTC|GMT|([-+])([0-9]{2}):?([0-9]{2})?)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +24,7 @@ class RemoteScore:
     """A score as get-scores lists it, reduced to what is compared.
 
     ``uuid`` is in lower case, and None where the API gave none that is one: such a score cannot be adopted.
+    ``near_key`` is only the half for its kind where it is not certain when it was recorded.
     """
 
     uuid: str | None
@@ -64,7 +72,7 @@ def judge_look(
         if score.match_key == identity.match_key and score.uuid is not None:
             return Adopt(score.uuid)
     # Same assessment, scoreId, scoreType and second, other data: too alike to send again, too different to adopt.
-    if any(score.near_key == identity.near_key for score in free):
+    if any(identity.near_key.startswith(score.near_key) for score in free):
         return Near()
     wait = timedelta(seconds=wait_s)
     # The first look; or the clock jumped back since, and nobody knows how long ago it was.
@@ -99,9 +107,25 @@ def scores_in(body: bytes, assessment_id: str) -> list[RemoteScore] | None:
 def _remote(score: JsonValue, assessment_id: str) -> RemoteScore | None:
     if not isinstance(score, dict):
         return None
-    uuid = as_uuid(score.get("uuid"))
+    when, certain = _spelt_as_rfc_3339(score.get("dateRecorded"))
+    body = {**score, "dateRecorded": when}
     try:
-        identity = identify(assessment_id, score)
+        identity = identify(assessment_id, body)
     except ValueError:  # an exponent of thousands of digits: not ours, we would not have sent it
-        return RemoteScore(uuid, "", "")
-    return RemoteScore(uuid, identity.match_key, identity.near_key)
+        identity = replace(identify(assessment_id, {**body, "scoreData": None, "extraData": None}), match_key="")
+    near_key = identity.near_key if certain else identity.near_key[:KIND_DIGITS]
+    return RemoteScore(as_uuid(score.get("uuid")), identity.match_key, near_key)
+
+
+def _spelt_as_rfc_3339(recorded: JsonValue) -> tuple[JsonValue, bool]:
+    """A time as an API may spell it, in the spelling that instants are read in, and whether it is certain which
+    instant that is. A time without a zone is tried as UTC."""
+    if not isinstance(recorded, str) or parse_instant(recorded) is not None:
+        return recorded, isinstance(recorded, str)
+    found = _ISO_8601.fullmatch(recorded)
+    if found is None:
+        return recorded, False
+    date, time, zone, sign, hours, minutes = found.groups()
+    offset = f"{sign}{hours}:{minutes or '00'}" if sign else "Z"
+    text = f"{date}T{time.replace(',', '.')}{offset}"
+    return text, parse_instant(text) is not None and zone is not None

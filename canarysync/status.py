@@ -13,6 +13,7 @@ from canarysync.candidates import Matcher
 from canarysync.config import Config, Route
 from canarysync.discover import Scan
 from canarysync.errors import Exit, SetupError
+from canarysync.filing import no_place
 from canarysync.folder import GONE, absence
 from canarysync.ledger import DECIDED, DONE, FAILED, Counts, Entry
 from canarysync.ledger_sqlite import Access, SqliteLedger
@@ -25,7 +26,8 @@ _PROBED_MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class RouteStatus:
-    """One route. ``gone`` says why its drop folder is not to be had; empty when it is.
+    """One route. ``gone`` says why its drop folder is not to be had, ``obstacle`` why nothing is sent; empty when all is
+    well.
 
     ``waiting`` counts the files in drop/ that are not in doubt; the lists are cut short.
 
@@ -36,6 +38,7 @@ class RouteStatus:
     name: str
     folder: str
     gone: str = ""
+    obstacle: str = ""
     waiting: int = 0
     unreadable: list[str] = field(default_factory=list)
     deferred: list[dict[str, object]] = field(default_factory=list)
@@ -96,6 +99,7 @@ def _route_status(route: Route, ledger: SqliteLedger | None) -> RouteStatus:
         name=route.name,
         folder=str(route.drop),
         gone=gone,
+        obstacle="" if gone else no_place((route.drop, route.done, route.failed)),
         waiting=len(waiting),
         unreadable=[name for name in sorted(waiting)[:_PROBED_MOST] if not os.access(route.drop / name, os.R_OK)],
         deferred=[_told(e) for e in entries if e.state is State.DEFERRED][:_LISTED_MOST],

@@ -121,6 +121,8 @@ def status_lines(routes: Sequence[RouteStatus]) -> Iterator[str]:
         yield click.style(route.name, bold=True) + f"  {shown(route.folder)}"
         if route.gone:
             yield click.style(f"  {shown(route.gone, 1000)}", fg="red")
+        if route.obstacle:
+            yield click.style(f"  nothing is sent: {shown(route.obstacle)}", fg="red")
         seen = route.waiting + route.in_doubt + route.done + route.failed
         yield (
             f"  seen {seen} = {route.waiting} waiting + {route.in_doubt} in doubt + {route.done} done"

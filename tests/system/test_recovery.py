@@ -404,3 +404,26 @@ def test_two_folders_that_are_one_are_refused(site: Site, linked: str) -> None:
     assert "it is the same folder as" in told.stderr
     assert site.waiting() == ["visit.json"]
     assert "it is the same folder as" in site.cli("check", "-c", str(site.config_path)).stdout
+
+
+def test_damage_that_shows_while_it_runs_ends_the_run_and_is_mended_at_the_next(site: Site, sandbox: Sandbox) -> None:
+    for number in range(200):
+        site.put(f"{number}.json", score(number))
+    site.once(wait_s=20.0)
+    daemon = site.start()
+    try:
+        wait_for(lambda: "watching" in site.log(), "the daemon to be at work")
+        ledger = site.home / "state" / "ledger.sqlite3"
+        with ledger.open("r+b") as file:  # all but the first page, under its feet
+            file.seek(4096)
+            file.write(b"\xff" * (ledger.stat().st_size - 4096))
+        site.put("new.json", score(1000))
+        assert daemon.wait(60) == Exit.TRY_AGAIN
+    finally:
+        daemon.kill()
+        daemon.wait()
+    assert "start canarysync (again)" in site.log()
+
+    bring_home(site)
+    assert len(stored(sandbox)) == 201
+    assert len(site.filed()) == 201

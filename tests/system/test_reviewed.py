@@ -216,3 +216,13 @@ def test_what_it_left_in_doubt_is_for_a_person_and_its_twin_with_it(site: Site, 
     leave_the_config_again = site.config_path.read_text().replace("folder: clinic", "folder: other")
     site.config_path.write_text(leave_the_config_again)
     assert site.once().outcomes == {Outcome.DUPLICATE: 1}
+
+
+def test_status_says_why_nothing_is_sent(site: Site) -> None:
+    site.put("visit.json", score(1))
+    site.failed.rmdir()
+
+    told = site.cli("status", "-c", str(site.config_path))
+
+    assert told.returncode == Exit.TRY_AGAIN
+    assert "nothing is sent: failed/ is not there" in told.stdout

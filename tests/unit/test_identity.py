@@ -159,7 +159,7 @@ def test_the_fingerprint_is_pinned() -> None:
     assert identity() == Identity(
         fingerprint=sha256(f'{{"assessmentId":"{ASSESSMENT}","body":{{{rest}}}}}'),
         match_key=sha256(f'[{who},1767268800000.0,{{"value":12.0}},null]'),
-        near_key=sha256(f"[{who},17672688e2]"),
+        near_key=sha256(f"[{who}]")[:32] + sha256("17672688e2")[32:],
     )
 
 

@@ -208,3 +208,35 @@ def test_what_others_have_written_does_not_hide_our_score(odd: bytes) -> None:
     assert found is not None
     assert found.uuid == "2b1f8a8e-9a55-4b0a-b1e5-000000000001"
     assert found.match_key == identify(ASSESSMENT, {"scoreData": {"value": Number("1.1")}}).match_key
+
+
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        ("2026-01-01T12:00:00Z", Adopt),
+        ("2026-01-01T13:00:00.000+01:00", Adopt),
+        ("2026-01-01 12:00:00+0000", Adopt),
+        ("2026-01-01T12:00:00+00", Adopt),
+        ("2026-01-01 12:00:00 UTC", Adopt),
+        ("2026-01-01T12:00:00", Adopt),  # without a zone: as UTC it is ours
+        ("2026-01-01T12:00:00,000", Adopt),
+        ("2026-01-01T13:00:00", Near),  # perhaps ours, in somebody's local time
+        ("2026-01-01T12:00Z", Near),
+        ("Thu, 01 Jan 2026 12:00:00 GMT", Near),
+        (Number("1767268800"), Near),
+        (None, Near),
+        ("2026-01-01 13:00:00+0000", LookAgain),  # certainly another second
+        ("2026-01-01T12:00:01Z", LookAgain),
+    ],
+    ids=str,
+)
+def test_a_time_in_another_spelling_is_no_absence(recorded: JsonValue, expected: type) -> None:
+    """API.md: assume that the server may re-format dateRecorded."""
+    body: dict[str, JsonValue] = {
+        "dateRecorded": "2026-01-01T12:00:00Z", "scoreId": "PHQ9", "scoreType": "sum",
+        "scoreData": {"value": Number("12")},
+    }  # fmt: skip
+    listed = scores_in(encode({"scores": [{**body, "dateRecorded": recorded, "uuid": ONE}]}), ASSESSMENT)
+    assert listed is not None
+
+    assert isinstance(judge_look(identify(ASSESSMENT, body), listed, set(), None, NOW, WAIT_S), expected)

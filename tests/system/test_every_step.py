@@ -1,0 +1,46 @@
+"""Something happens at each step of one pass in turn: in the end all is well (the state machine's word for it)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.system.faults import renameat2
+from tests.system.model_people import Act
+from tests.system.model_world import WAIT_S, Trouble
+from tests.system.test_state_machine import Sync
+
+TROUBLES = [
+    *((kind, "crash") for kind in ("ledger", "recorded", "API", "system")),
+    *((kind, "error") for kind in ("ledger", "system")),
+    *(("system", Act(what, "hold", "a.json", "two")) for what in ("write", "replace", "delete", "leave_in_done")),
+]
+PASSES: dict[str, list[tuple[float, str | None]]] = {
+    "sent": [],
+    "looked for": [(0.0, "taken, no answer")],
+    "sent again": [(0.0, "lost"), (1.0, None)],
+}
+"""What the pass is about, and the passes before it: the seconds before each, and what became of its PUT."""
+
+
+def happens(trouble: Trouble, about: str) -> bool:
+    """Whether the pass had so many steps. What is wrong in the end raises AssertionError."""
+    sync = Sync()
+    try:
+        sync.begin(renameat2, False, None)
+        sync.world.people.do(Act("write", "hold", "a.json", "one"))
+        for wait_s, put in PASSES[about]:
+            sync.visit_all([], wait_s, "no", put, None, None, False)
+        sync.visit_all([], WAIT_S + 1, "no", None, None, trouble, False)
+        sync.nothing_is_lost_and_nothing_is_twice()
+        return sync.world.steps.fired
+    finally:
+        sync.teardown()
+
+
+@pytest.mark.parametrize("about", PASSES)
+@pytest.mark.parametrize(("kind", "what"), TROUBLES, ids=lambda value: getattr(value, "what", value))
+def test_trouble_at_any_step_costs_nothing(about: str, kind: str, what: str | Act) -> None:
+    at = 1
+    while happens(Trouble(kind, at, what), about):
+        at += 1
+    assert at > 2, "something happened"
