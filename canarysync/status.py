@@ -26,8 +26,8 @@ _PROBED_MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class RouteStatus:
-    """One route. ``gone`` says why its drop folder is not to be had, ``obstacle`` why nothing is sent; empty when all is
-    well.
+    """One route. ``gone`` says why its drop folder is not to be had, ``obstacle`` why nothing is sent; empty when all
+    is well.
 
     ``waiting`` counts the files in drop/ that are not in doubt; the lists are cut short.
 
