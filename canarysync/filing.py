@@ -50,15 +50,15 @@ class TargetTaken(Exception):
     """The reserved name is in use by something that is not ours: another name is needed."""
 
 
-def no_place(folders: Iterable[Path]) -> str:
-    """Why nothing could be filed with these folders now; empty when nothing stands in the way."""
-    for folder in folders:
+def no_place(drop: Path, filed: Iterable[Path]) -> str:
+    """Why nothing could be moved from ``drop`` to the folders ``filed`` now; empty when nothing stands in the way."""
+    for folder in (drop, *filed):
         if not folder.is_dir():
             return f"{folder.name}/ is not there"
         if not os.access(folder, os.W_OK | os.X_OK):
             return f"no right to write in {folder.name}/"
         try:
-            if not durable.has_room(folder, _ROOM_BYTES):
+            if folder != drop and not durable.has_room(folder, _ROOM_BYTES):
                 return f"no room in {folder.name}/"
         except OSError:  # gone in this very moment
             return f"{folder.name}/ cannot be looked at"
@@ -67,7 +67,7 @@ def no_place(folders: Iterable[Path]) -> str:
 
 def obstacle(source: Path, folders: tuple[Path, ...]) -> str:
     """Why ``source`` could not be moved into ``folders`` later on; empty when nothing stands in the way."""
-    if reason := no_place((source.parent, *folders)):
+    if reason := no_place(source.parent, folders):
         return reason
     parent, file, user = os.stat(source.parent), os.lstat(source), os.geteuid()
     if parent.st_mode & stat.S_ISVTX and user not in (0, parent.st_uid, file.st_uid):

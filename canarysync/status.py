@@ -99,7 +99,7 @@ def _route_status(route: Route, ledger: SqliteLedger | None) -> RouteStatus:
         name=route.name,
         folder=str(route.drop),
         gone=gone,
-        obstacle="" if gone else no_place((route.drop, route.done, route.failed)),
+        obstacle="" if gone else no_place(route.drop, (route.done, route.failed)),
         waiting=len(waiting),
         unreadable=[name for name in sorted(waiting)[:_PROBED_MOST] if not os.access(route.drop / name, os.R_OK)],
         deferred=[_told(e) for e in entries if e.state is State.DEFERRED][:_LISTED_MOST],
