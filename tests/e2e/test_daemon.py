@@ -158,7 +158,7 @@ def test_the_drop_folder_vanishes_and_returns(site: Site, sandbox: Sandbox) -> N
         wait_for(lambda: site.filed() == ["before.json"], "the first file")
         site.drop.rename(away)
         site.drop.mkdir()  # the empty mount point
-        wait_for(lambda: "folder is gone" in site.log(), "the loss to be noticed")
+        wait_for(lambda: "marker is missing. Is it mounted" in site.log(), "the loss to be noticed")
         assert os.listdir(site.drop) == [], "nothing is created in a folder that is not ours"
         (away / "meanwhile.json").write_text(json.dumps(score(2)))
         site.drop.rmdir()
