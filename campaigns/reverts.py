@@ -101,7 +101,13 @@ REVERTS = (
     ),
     Revert(
         "the doubt about what waits, when the ledger was lost",
-        (("recovery.py", "        ledger.suspect(route_id, suspects, at)\n", "        pass\n"),),
+        (
+            (
+                "recovery.py",
+                "        ledger.suspect(route_id, {name: _fingerprint(route, name) for name in suspects}, at)\n",
+                "        pass\n",
+            ),
+        ),
     ),
     Revert(
         "the look at the bookmark: every ledger is believed",

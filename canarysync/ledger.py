@@ -239,9 +239,10 @@ class Ledger(Protocol):
         """Enter what sidecars say. An entry whose end is known already stays as it is; one that the ledger knows
         only from before its end, or that stands in the way of a later one, gives way. May be repeated."""
 
-    def suspect(self, route_id: str, names: Collection[str], at: datetime) -> None:
+    def suspect(self, route_id: str, waiting: Mapping[str, str | None], at: datetime) -> None:
         """Perhaps a ledger that is lost knew more: the route's undecided entries are in doubt from now on, and so
-        will be, once, the entries of ``names``. May be repeated."""
+        will be, once, the entries of the files that are ``waiting`` (name: fingerprint, None for no score), and any
+        entry of such a fingerprint until then. May be repeated."""
 
     def flush(self) -> None:
         """Commit what rides on the next commit, when there may not be one soon."""

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from canarysync import sidecar
-from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX, Matcher
+from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX, Matcher, syntax_of
 from canarysync.config import Route
 from canarysync.discover import Scan
 from canarysync.durable import is_there
@@ -23,8 +23,10 @@ from canarysync.errors import IoTrouble
 from canarysync.filing import SIDECAR_MOST_BYTES
 from canarysync.ledger import Entry, Ledger, Past
 from canarysync.logs import event
-from canarysync.model import Held, Kind, State
+from canarysync.model import Document, Held, Kind, Score, State
+from canarysync.parse import parse
 from canarysync.reading import Content, NotRead, read
+from canarysync.validate import validate
 
 _log = logging.getLogger(__name__)
 
@@ -51,14 +53,22 @@ def recover(route: Route, route_id: str, ledger: Ledger, at: datetime, endpoint:
         taken += len(batch)
     if new and not taken:
         return
-    ledger.suspect(route_id, (), at)
+    ledger.suspect(route_id, {}, at)
     waiting, names = 0, iter(Scan(route.drop, Matcher(route.match)))
     while suspects := list(islice(names, _BATCH)):
-        ledger.suspect(route_id, suspects, at)
+        ledger.suspect(route_id, {name: _fingerprint(route, name) for name in suspects}, at)
         waiting += len(suspects)
     event(
         _log, logging.WARNING, LOST, route=route.name, sidecars=taken, waiting=waiting,
     )  # fmt: skip
+
+
+def _fingerprint(route: Route, name: str) -> str | None:
+    """Of the score that a waiting file holds now; None where it holds none, or cannot be read."""
+    content = read(route.drop / name, route.max_size_bytes)
+    document = parse(content.data, syntax_of(name)) if isinstance(content, Content) else None
+    score = validate(document) if isinstance(document, Document) else None
+    return score.identity.fingerprint if isinstance(score, Score) else None
 
 
 def _pasts(route: Route, route_id: str, endpoint: str) -> Iterator[Past]:

@@ -296,8 +296,8 @@ class SqliteLedger:
 
         self._database.write(change)
 
-    def suspect(self, route_id: str, names: Collection[str], at: datetime) -> None:
-        self._database.write(lambda c: recovery.suspect(c, route_id, names, at))
+    def suspect(self, route_id: str, waiting: Mapping[str, str | None], at: datetime) -> None:
+        self._database.write(lambda c: recovery.suspect(c, route_id, waiting, at))
 
     def flush(self) -> None:
         self._database.flush()

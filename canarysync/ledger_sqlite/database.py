@@ -70,7 +70,10 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE UNIQUE INDEX scores_owner ON scores (fingerprint) WHERE state IN ({OWNING_SQL});
 
     -- Names of files that waited while the ledger was lost: their scores may be at the API.
-    CREATE TABLE suspects (route_id TEXT NOT NULL, name BLOB NOT NULL, PRIMARY KEY (route_id, name)) WITHOUT ROWID;
+    CREATE TABLE suspects (
+        route_id TEXT NOT NULL, name BLOB NOT NULL, fingerprint TEXT, PRIMARY KEY (route_id, name)
+    ) WITHOUT ROWID;
+    CREATE INDEX suspects_score ON suspects (fingerprint);
     """,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import datetime
 
 from canarysync.ledger import DONE, Draft, Past
@@ -19,19 +19,22 @@ _UNDECIDED_SQL = f"state IN ('{State.INTENDED}', '{State.IN_DOUBT}', '{State.DEF
 
 
 def is_suspect(c: sqlite3.Connection, draft: Draft) -> bool:
-    """Whether the file waited while the ledger was lost, and nothing was found out about it since."""
-    sql = "SELECT 1 FROM suspects WHERE route_id = ? AND name = ?"
-    return c.execute(sql, (draft.route_id, os.fsencode(draft.name))).fetchone() is not None
+    """Whether the file, or one with its score, waited while the ledger was lost, and nothing was found out since."""
+    assert draft.identity is not None
+    sql = "SELECT 1 FROM suspects WHERE (route_id = ? AND name = ?) OR fingerprint = ?"
+    values = (draft.route_id, os.fsencode(draft.name), draft.identity.fingerprint)
+    return c.execute(sql, values).fetchone() is not None
 
 
-def suspect(c: sqlite3.Connection, route_id: str, names: Iterable[str], at: datetime) -> None:
+def suspect(c: sqlite3.Connection, route_id: str, waiting: Mapping[str, str | None], at: datetime) -> None:
     """See ``Ledger.suspect``. A first look of before does not count any more: it may have been sent since."""
     c.execute(
         f"""UPDATE scores SET state = ?, reason = ?, retry_at = NULL, first_look_at = NULL, held = NULL
             WHERE {_UNDECIDED_SQL} AND entry_id IN (SELECT id FROM entries WHERE route_id = ? AND filed_at IS NULL)""",
         (str(State.IN_DOUBT), REASON, route_id),
     )
-    c.executemany("INSERT OR IGNORE INTO suspects VALUES (?, ?)", ((route_id, os.fsencode(name)) for name in names))
+    rows = ((route_id, os.fsencode(name), fingerprint) for name, fingerprint in waiting.items())
+    c.executemany("INSERT OR REPLACE INTO suspects VALUES (?, ?, ?)", rows)
 
 
 def take_in(c: sqlite3.Connection, past: Past, at: datetime) -> None:
@@ -65,9 +68,11 @@ def _make_way(c: sqlite3.Connection, past: Past, name: bytes, at: datetime) -> N
     c.execute(f"UPDATE entries SET detached = 1 WHERE {of_the_name}", which)
     if past.state not in DONE or past.identity is None:
         return
+    # State twice, so that SQLite sees that its index on the owners will do.
     settled = c.execute(
         f"""SELECT e.id FROM entries e JOIN scores s ON s.entry_id = e.id
-            WHERE s.fingerprint = ? AND s.{_UNDECIDED_SQL} AND (e.route_id = ? OR s.state != '{State.INTENDED}')""",
+            WHERE s.fingerprint = ? AND s.state IN ({OWNING_SQL}) AND s.{_UNDECIDED_SQL}
+              AND (e.route_id = ? OR s.state != '{State.INTENDED}')""",
         (past.identity.fingerprint, past.route_id),
     ).fetchall()
     for row in settled:

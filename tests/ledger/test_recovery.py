@@ -177,7 +177,7 @@ def test_receipts_may_come_in_any_order(tmp_path: Path, order: list[int], data: 
 def test_what_is_undecided_is_in_doubt_from_now_on(ledger: Ledger, state: State) -> None:
     entry = entry_in(ledger, state)
 
-    ledger.suspect(ROUTE, [], at(9))
+    ledger.suspect(ROUTE, {}, at(9))
 
     found = ledger.entry(entry.id)
     assert (found.state, found.first_look_at, found.retry_at) == (State.IN_DOUBT, None, None)
@@ -186,7 +186,7 @@ def test_what_is_undecided_is_in_doubt_from_now_on(ledger: Ledger, state: State)
 def test_what_is_decided_stays_decided(ledger: Ledger) -> None:
     entries = [entry_in(ledger, state, f"{state}.json") for state in (State.UPLOADED, State.REFUSED, State.GAVE_UP)]
 
-    ledger.suspect(ROUTE, [], at(9))
+    ledger.suspect(ROUTE, {}, at(9))
 
     assert [ledger.entry(entry.id) for entry in entries] == entries
 
@@ -195,7 +195,7 @@ def test_what_is_decided_stays_decided(ledger: Ledger) -> None:
 
 
 def test_a_suspect_is_in_doubt_once(ledger: Ledger) -> None:
-    ledger.suspect(ROUTE, ["visit.json"], at(0))
+    ledger.suspect(ROUTE, {"visit.json": None}, at(0))
 
     entry = claim(ledger, draft("visit.json", 1), at(1))
     assert (entry.state, entry.attempts) == (State.IN_DOUBT, 0)
@@ -203,8 +203,16 @@ def test_a_suspect_is_in_doubt_once(ledger: Ledger) -> None:
     assert claim(ledger, draft("visit.json", 1), at(3)).state is State.INTENDED
 
 
+def test_so_is_another_file_with_its_score_in_any_route(ledger: Ledger) -> None:
+    """A lab exports again after a disaster: whichever file comes first, it is looked for."""
+    ledger.suspect(ROUTE, {"visit.json": identity(1).fingerprint}, at(0))
+    again = draft("again.json", 1, route_id="b5f3f1d0-0f4e-4f36-9c9f-5a0f8f7f1b22")
+
+    assert claim(ledger, again, at(1)).state is State.IN_DOUBT
+
+
 def test_only_the_name_and_the_route_that_waited_are_suspect(ledger: Ledger) -> None:
-    ledger.suspect(ROUTE, ["visit.json"], at(0))
+    ledger.suspect(ROUTE, {"visit.json": None}, at(0))
     other_route = draft("visit.json", route_id="b5f3f1d0-0f4e-4f36-9c9f-5a0f8f7f1b22")
 
     assert claim(ledger, draft("other.json"), at(1)).state is State.INTENDED
@@ -213,7 +221,7 @@ def test_only_the_name_and_the_route_that_waited_are_suspect(ledger: Ledger) -> 
 
 def test_a_suspect_that_turns_out_to_be_done_is_suspect_no_more(ledger: Ledger) -> None:
     ledger.take_in([receipt(1, name="done.json")], at(0))
-    ledger.suspect(ROUTE, ["visit.json"], at(0))
+    ledger.suspect(ROUTE, {"visit.json": None}, at(0))
     taken = ledger.intend(draft("visit.json", 1), at(1))
     assert isinstance(taken, Taken)
     ledger.filed(ledger.duplicate(draft("visit.json", 1), taken.owner, "visit.json", at(1)), at(1))
