@@ -142,7 +142,8 @@ def _rename_by_link(source: Path, target: Path) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
         os.rename(source, target)
     else:
-        os.unlink(source)
+        if os.path.samestat(os.lstat(source), os.lstat(target)):  # nobody has replaced it meanwhile
+            os.unlink(source)
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from canarysync.answers import Deferred, HoldApi, Unreachable
 from canarysync.archive import Archive, Details, Unfiled
 from canarysync.calls import Calls, NoToken, Unreadable
-from canarysync.config import Route
+from canarysync.config import DoubtPolicy, Route
 from canarysync.errors import UuidOwned
 from canarysync.ledger import DONE, Draft, Entry, Ledger
 from canarysync.model import Code, Held, Proof, Rejection, Score, State
@@ -220,7 +220,9 @@ class Outcomes:
         doubtful = True
         if isinstance(listed, list):
             owned = self._ledger.owned_uuids([score.uuid for score in listed if score.uuid], entry)
-            doubtful = possible_duplicate(entry.identity, listed, owned, entry.uuid)
+            # Where it may have been sent again without a look, one look afterwards is no proof that there is one only.
+            blind = self._route.in_doubt is DoubtPolicy.RESEND
+            doubtful = blind or possible_duplicate(entry.identity, listed, owned, entry.uuid)
         return self._ledger.twins_checked(entry, possible_duplicate=doubtful)
 
     def no_look(self, entry: Entry, verdict: NoToken) -> Step:

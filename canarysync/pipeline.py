@@ -273,8 +273,8 @@ class Pipeline:
             case LookAgain() | Absent() if entry.held is Held.OWNED:
                 # It was taken, the API says, as another file's score: to send it again would help nobody.
                 return self._outcomes.held(entry, Held.OWNED)
-            case LookAgain() | Absent() if entry.status is not None:
-                # Refused at a second sending, and not there: now the refusal is believed.
+            case Absent() if entry.status is not None:
+                # Refused at a second sending, and not there at two looks: now the refusal is believed.
                 details = refused or (valid.score if valid else None)
                 return self._outcomes.refused(entry, entry.status, valid, details)
             case LookAgain(first_look_at, at):
