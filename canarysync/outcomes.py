@@ -24,10 +24,11 @@ FOLDER_GONE_WAIT_S = 5.0
 
 UNREADABLE = "the API's list of scores cannot be read"
 
-_HELD = {
+HELD = {
     Held.NEAR: "held: the API has a like score with other data",
     Held.UNANSWERABLE: "held: the API cannot say whether it is there",
     Held.UNREADABLE: "held: what the API has cannot be read, or is too much to read",
+    Held.ORPHANED: "held: its route is not in the config",
     Held.OWNED: "held: the API named the uuid of another file's score",
 }
 
@@ -146,7 +147,7 @@ class Outcomes:
 
     def held(self, entry: Entry, why: Held) -> Step:
         """In doubt, and for a person to decide; looked at again now and then, in case the doubt resolves itself."""
-        return self._doubt(entry, _HELD[why], self._route.retry.most_s, held=why)
+        return self._doubt(entry, HELD[why], self._route.retry.most_s, held=why)
 
     def _doubt(
         self,

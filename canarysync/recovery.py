@@ -24,6 +24,7 @@ from canarysync.filing import SIDECAR_MOST_BYTES
 from canarysync.ledger import Entry, Ledger, Past
 from canarysync.logs import event
 from canarysync.model import Document, Held, Kind, Score, State
+from canarysync.outcomes import HELD
 from canarysync.parse import parse
 from canarysync.reading import Content, NotRead, read
 from canarysync.validate import validate
@@ -58,9 +59,7 @@ def recover(route: Route, route_id: str, ledger: Ledger, at: datetime, endpoint:
     while suspects := list(islice(names, _BATCH)):
         ledger.suspect(route_id, {name: _fingerprint(route, name) for name in suspects}, at)
         waiting += len(suspects)
-    event(
-        _log, logging.WARNING, LOST, route=route.name, sidecars=taken, waiting=waiting,
-    )  # fmt: skip
+    event(_log, logging.WARNING, LOST, route=route.name, sidecars=taken, waiting=waiting)
 
 
 def _fingerprint(route: Route, name: str) -> str | None:
@@ -123,5 +122,4 @@ def _part_with(ledger: Ledger, entry: Entry, at: datetime) -> None:
     if entry.state is State.DEFERRED:
         ledger.withdraw(entry, at)
     elif entry.state in (State.INTENDED, State.IN_DOUBT) and entry.held is None:
-        reason = "held: its route is not in the config"
-        ledger.doubt(entry, reason, at, at, status=entry.status, held=Held.ORPHANED)
+        ledger.doubt(entry, HELD[Held.ORPHANED], at, at, status=entry.status, held=Held.ORPHANED)
