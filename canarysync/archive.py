@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from canarysync import filing, sidecar
+from canarysync import filing, moving, sidecar
 from canarysync.answers import Refused
 from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX
 from canarysync.config import Route
-from canarysync.filing import Move, TargetTaken
+from canarysync.filing import TargetTaken
 from canarysync.ledger import DONE, Entry, Ledger
 from canarysync.model import Problem, Rejection, Score
+from canarysync.moving import Move
 from canarysync.reading import Content
 
 Details = Score | Rejection | Refused | None
@@ -54,7 +55,7 @@ class Archive:
 
     def _free_name(self, folder: Path, name: str, suffix: str) -> str:
         tag = f"{self._now():%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
-        return filing.free_name(folder, name, suffix, tag)
+        return moving.free_name(folder, name, suffix, tag)
 
     def file_away(self, entry: Entry, content: Content | None, details: Details) -> Entry | Unfiled:
         """Move the file, write the sidecar, make both durable. May be repeated after a crash at any point."""

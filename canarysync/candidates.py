@@ -12,6 +12,9 @@ from canarysync.model import Syntax
 MARKER = ".canarysync"
 """The drop folder's own file (folder.py): no file of anybody's, so it is not counted."""
 
+PASSAGE = ".canarysync-passage"
+"""The folder in a drop folder through which files leave it where one call cannot move them (moving.py)."""
+
 RECEIPT_SUFFIX = ".receipt.json"
 ERROR_SUFFIX = ".error.json"
 
@@ -19,7 +22,7 @@ _PASSING = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".download"
 
 
 class Skipped(StrEnum):
-    """Why a name is left alone; counted and shown by ``status``, but for our own marker."""
+    """Why a name is left alone; counted and shown by ``status``, but for what is our own."""
 
     OURS = ""
     HIDDEN = "hidden files"
@@ -36,7 +39,7 @@ class Matcher:
 
     def skipped(self, name: str) -> Skipped | None:
         """Why ``name`` is no candidate; None when it is one."""
-        if name == MARKER:
+        if name in (MARKER, PASSAGE):
             return Skipped.OURS
         folded = name.lower()
         if folded.startswith("."):

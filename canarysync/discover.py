@@ -36,11 +36,13 @@ class Scan:
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 reason = self._matcher.skipped(entry.name)
+                if reason is Skipped.OURS:
+                    continue
                 if entry.is_dir(follow_symlinks=False):
                     self.skipped[SUBFOLDERS] += 1
                 elif reason is None:
                     yield entry.name
-                elif reason is not Skipped.OURS:
+                else:
                     self.skipped[str(reason)] += 1
 
 

@@ -109,18 +109,37 @@ def write_all(fd: int, content: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def rename_new(source: Path, target: Path) -> None:
-    """rename(2) that fails with FileExistsError instead of replacing ``target``.
+def rename_new(source: Path, target: Path, spare: Path | None = None) -> None:
+    """Rename a file that only we know of; FileExistsError instead of replacing ``target``.
 
-    Where the kernel or the file system cannot do that in one call (CIFS, some FUSE), link and unlink; where
-    there are no hard links either, look first: only we write into these folders.
+    Where the kernel or the file system cannot do that in one call (NFS, CIFS, some FUSE), link and unlink. Where there
+    are no hard links either, it gets the name ``spare``, which has to be one that nobody else uses; without one, look
+    first: that will do in folders into which only we write.
     """
+    if rename_at_once(source, target):
+        return
     try:
-        _renameat2(source, target)
+        os.link(source, target, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NOT_SUPPORTED:
             raise
-        _rename_by_link(source, target)
+        if spare is None and is_there(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        os.rename(source, spare or target)
+    else:
+        os.unlink(source)
+
+
+def rename_at_once(source: Path, target: Path) -> bool:
+    """rename(2) that fails with FileExistsError instead of replacing ``target``; False, with nothing done, where one
+    call cannot do that, between these folders or on this file system."""
+    try:
+        _renameat2(source, target)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED | {errno.EXDEV}:
+            raise
+        return False
+    return True
 
 
 def _renameat2(source: Path, target: Path) -> None:
@@ -130,20 +149,6 @@ def _renameat2(source: Path, target: Path) -> None:
     if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), str(source), None, str(target))
-
-
-def _rename_by_link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NOT_SUPPORTED:
-            raise
-        if is_there(target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
-        os.rename(source, target)
-    else:
-        if os.path.samestat(os.lstat(source), os.lstat(target)):  # nobody has replaced it meanwhile
-            os.unlink(source)
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -9,14 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
-from canarysync import filing, reading
+from canarysync import filing, moving, reading
 from canarysync.candidates import ERROR_SUFFIX, Matcher
 from canarysync.config import Route
 from canarysync.discover import Scan, Watch
 from canarysync.durable import Lock
 from canarysync.errors import CanarysyncError, LedgerError, from_os
 from canarysync.folder import GONE, FolderGone, absence, route_id_in, take
-from canarysync.ledger import Entry
+from canarysync.ledger import DECIDED, Entry
 from canarysync.logs import event, where
 from canarysync.model import Observation
 from canarysync.mounts import mount_at
@@ -137,8 +137,9 @@ class Lane:
         comes last, and those that began before the folder went hold a lock that is no longer its."""
         for folder in (self.route.done, self.route.failed):
             filing.sweep_temporaries(folder)
-        unfiled = {entry.id for entry in self._open_entries()}
-        filing.sweep_stale_errors(self.route.failed, ERROR_SUFFIX, unfiled)
+        unfiled = self._open_entries()
+        moving.put_all_back(self.route.drop, {entry.name for entry in unfiled if entry.state in DECIDED})
+        filing.sweep_stale_errors(self.route.failed, ERROR_SUFFIX, {entry.id for entry in unfiled})
         self._arm()
         self._pipeline = Pipeline(self.route, self._route_id, lock.same_file, self._tools)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from canarysync import filing, reading
+from canarysync import reading, room
 from canarysync.answers import Deferred, HoldApi, InDoubt, Refused, Unreachable, Uploaded
 from canarysync.calls import Unanswerable, Unreadable
 from canarysync.candidates import syntax_of
@@ -174,7 +174,7 @@ class Pipeline:
             if waiting is not None:
                 return waiting
         try:
-            obstacle = filing.obstacle(self._route.drop / name, (self._route.done, self._route.failed))
+            obstacle = room.obstacle(self._route.drop / name, (self._route.done, self._route.failed))
         except FileNotFoundError:
             return self._not_read(entry, NotRead(Kind.MISSING))
         if obstacle:

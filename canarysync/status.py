@@ -13,11 +13,11 @@ from canarysync.candidates import Matcher
 from canarysync.config import Config, Route
 from canarysync.discover import Scan
 from canarysync.errors import Exit, SetupError
-from canarysync.filing import no_place
 from canarysync.folder import GONE, absence
 from canarysync.ledger import DECIDED, DONE, FAILED, Counts, Entry
 from canarysync.ledger_sqlite import Access, SqliteLedger
 from canarysync.model import State
+from canarysync.room import no_place
 from canarysync.state import LEDGER_NAME
 
 _LISTED_MOST = 20

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from canarysync.candidates import MARKER, PASSAGE
 from canarysync.config import Config, load
 from canarysync.folder import make_folders
 from canarysync.report import Summary
@@ -102,8 +103,10 @@ class Site:
         return (self.home / "log").read_text()
 
     def waiting(self) -> list[str]:
-        """Names in drop/, without the marker."""
-        return sorted(name for name in os.listdir(self.drop) if name != ".canarysync")
+        """Names in drop/, without what is canarysync's own; and what is still in the passage."""
+        passage = self.drop / PASSAGE
+        names = [*os.listdir(self.drop), *(os.listdir(passage) if passage.exists() else ())]
+        return sorted(name for name in names if name not in (MARKER, PASSAGE))
 
     def filed(self) -> list[str]:
         """Names of the score files in done/."""

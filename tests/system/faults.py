@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from canarysync import durable
+from canarysync.candidates import PASSAGE
 
 CALLS = ("open", "write", "fsync", "rename", "link", "unlink", "fchmod", "utime")
 """What filing asks of the system that may fail, or may be the last thing that a process did; and renameat2."""
@@ -39,6 +40,17 @@ class Count:
 @contextmanager
 def failing(at: int, error: BaseException, *, for_good: bool) -> Iterator[Count]:
     """Call number ``at`` (from 1) raises ``error`` instead of being made; ``for_good``: and all that come after."""
+
+    def fail() -> None:
+        raise error
+
+    with interrupted(at, fail, for_good=for_good) as count:
+        yield count
+
+
+@contextmanager
+def interrupted(at: int, happens: Callable[[], object], *, for_good: bool = False) -> Iterator[Count]:
+    """Something ``happens`` right before call number ``at`` (from 1); ``for_good``: and before all that come after."""
     count = Count()
 
     def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,7 +58,7 @@ def failing(at: int, error: BaseException, *, for_good: bool) -> Iterator[Count]
             count.made += 1
             if count.made == at or (for_good and count.made > at):
                 count.fired = True
-                raise error
+                happens()
             return call(*arguments, **options)
 
         return counted
@@ -80,16 +92,29 @@ def no_links_either(patch: pytest.MonkeyPatch) -> None:
 
 
 def another_file_system(patch: pytest.MonkeyPatch) -> None:
-    """Every folder is a mount of its own: no file can be moved from one to another."""
-    rename = durable._libc.renameat2
+    """Every folder is a mount of its own, but for the passage: no file can be moved from one to another."""
+    rename2, calls = durable._libc.renameat2, {"link": os.link, "rename": os.rename}
+
+    def mount(path: Any) -> str:
+        return os.path.dirname(os.fsdecode(path)).removesuffix(f"/{PASSAGE}")
 
     def crossing(at_source: int, source: bytes, at_target: int, target: bytes, flags: int) -> int:
-        if os.path.dirname(source) == os.path.dirname(target):
-            return int(rename(at_source, source, at_target, target, flags))
+        if mount(source) == mount(target):
+            return int(rename2(at_source, source, at_target, target, flags))
         ctypes.set_errno(errno.EXDEV)
         return -1
 
+    def crossing_too(name: str) -> Callable[..., None]:
+        def call(source: Any, target: Any, **options: Any) -> None:
+            if mount(source) != mount(target):
+                raise os_error(errno.EXDEV)
+            calls[name](source, target, **options)
+
+        return call
+
     patch.setattr(durable, "_libc", SimpleNamespace(renameat2=crossing))
+    for name in calls:
+        patch.setattr(os, name, crossing_too(name))
 
 
 LIMITS = (renameat2, no_renameat2, no_links_either, another_file_system)
@@ -98,11 +123,15 @@ LIMITS = (renameat2, no_renameat2, no_links_either, another_file_system)
 
 def just_before_moving(patch: pytest.MonkeyPatch, path: Path, happens: Callable[[], object]) -> None:
     """Let something happen right before ``path`` is moved away, the first time."""
-    rename_new, pending = durable.rename_new, [happens]
+    pending = [happens]
 
-    def wrapped(source: Path, target: Path) -> None:
-        if pending and source == path:
-            pending.pop()()
-        rename_new(source, target)
+    def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
+        def moving(source: Any, *others: Any) -> Any:
+            if pending and Path(os.fsdecode(source)) == path:
+                pending.pop()()
+            return call(source, *others)
 
-    patch.setattr(durable, "rename_new", wrapped)
+        return moving
+
+    patch.setattr(durable, "rename_at_once", wrapped(durable.rename_at_once))
+    patch.setattr(os, "rename", wrapped(os.rename))

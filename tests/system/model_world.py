@@ -47,14 +47,9 @@ class Trouble:
 
 @dataclass
 class World:
-    """``home`` holds the routes' folders and the ledger.
-
-    ``moves_at_once``: a file is moved by one call. Where that takes two, what a producer puts in the file's place
-    between them is lost; so there nobody does anything at such a step.
-    """
+    """``home`` holds the routes' folders and the ledger."""
 
     home: Path
-    moves_at_once: bool = True
     steps: Steps = field(default_factory=Steps)
     clock: Clock = field(default_factory=Clock)
     tally: Counter[str] = field(default_factory=Counter)
@@ -158,8 +153,7 @@ class World:
     def _happens(self, what: str | Act, place: Place | None, kind: str) -> None:
         self.tally["troubles"] += 1
         if isinstance(what, Act):
-            if self.moves_at_once or kind != "system":
-                self.people.do(_here(what, place))
+            self.people.do(_here(what, place))
         elif what == "others" and place is not None:
             self._others_pass(place)
         elif what == "crash":

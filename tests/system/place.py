@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from canarysync.candidates import RECEIPT_SUFFIX
-from canarysync.filing import Move, file_away
+from canarysync.candidates import PASSAGE, RECEIPT_SUFFIX
+from canarysync.filing import file_away
+from canarysync.moving import Move
 from canarysync.reading import look
 
 ENTRY = "019b796d-d600-745f-8fa6-9900b268e9c0"
@@ -71,7 +72,9 @@ class Place:
         _rename(self.source, self.drop.parent / "taken away")
 
     def in_drop(self) -> dict[str, bytes]:
-        return _contents(self.drop)
+        """With what is left in the passage."""
+        passage = self.drop / PASSAGE
+        return _contents(self.drop) | (_contents(passage) if passage.exists() else {})
 
     def in_done(self) -> dict[str, bytes]:
         return _contents(self.done)
@@ -107,4 +110,5 @@ def _contents(folder: Path) -> dict[str, bytes]:
     return {
         path.name: os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
         for path in folder.iterdir()
+        if path.name != PASSAGE
     }

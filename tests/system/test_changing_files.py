@@ -163,13 +163,13 @@ def while_it_is_sent(patch: pytest.MonkeyPatch, changing: Changing) -> None:
 
 
 def just_before_the_move(patch: pytest.MonkeyPatch, changing: Changing) -> None:
-    rename_new = durable.rename_new
+    rename = durable.rename_at_once
 
-    def watched(source: Path, target: Path) -> None:
+    def watched(source: Path, target: Path) -> bool:
         changing.happens_to(source)
-        rename_new(source, target)
+        return rename(source, target)
 
-    patch.setattr(durable, "rename_new", watched)
+    patch.setattr(durable, "rename_at_once", watched)
 
 
 MOMENTS: list[Moment] = [between_look_and_read, between_read_and_send, while_it_is_sent, just_before_the_move]
@@ -271,14 +271,15 @@ def test_a_file_that_is_taken_back_just_before_it_is_sent_is_simply_gone(
 
 def just_after_the_move(patch: pytest.MonkeyPatch, source: Path, happens: Callable[[], object]) -> None:
     """The first time only."""
-    rename_new, pending = durable.rename_new, [happens]
+    rename, pending = durable.rename_at_once, [happens]
 
-    def watched(moved: Path, target: Path) -> None:
-        rename_new(moved, target)
+    def watched(moved: Path, target: Path) -> bool:
+        done = rename(moved, target)
         if pending and moved == source:
             pending.pop()()
+        return done
 
-    patch.setattr(durable, "rename_new", watched)
+    patch.setattr(durable, "rename_at_once", watched)
 
 
 def test_what_is_written_into_the_file_while_it_is_moved(

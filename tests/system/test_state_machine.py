@@ -28,7 +28,7 @@ from canarysync.model import Document, Score
 from canarysync.parse import parse
 from canarysync.step import FINAL, Outcome, Step
 from canarysync.validate import validate
-from tests.system.faults import LIMITS, renameat2
+from tests.system.faults import LIMITS
 from tests.system.model_api import LISTING_FAULTS, PUT_FAULTS, Stored
 from tests.system.model_people import CONTENTS, NAMES, PRECISE, STRANGE, Act
 from tests.system.model_world import WAIT_S, Place, Trouble, World
@@ -77,7 +77,6 @@ class Sync(RuleBasedStateMachine):
     def begin(self, limit: Callable[[pytest.MonkeyPatch], None], conflicts: bool, crash: int | None) -> None:
         """The kind of file system, the kind of API, and a first start, which may end early."""
         self.world.steps.watch_the_system(self.patch, limit)
-        self.world.moves_at_once = limit is renameat2
         self.world.api.conflicts = conflicts
         self.world.scan(Trouble("system", crash, "crash") if crash else None)
         self.world.scan()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from canarysync import filing, offline
+from canarysync import offline, reading
 from canarysync.candidates import Matcher, syntax_of
 from canarysync.config import Config, SecretKind, SecretRef, load
 from canarysync.encode import encode
@@ -222,7 +222,7 @@ def test_the_link_is_a_link_to_a_good_file() -> None:
     link = EXAMPLES / "errors" / "unsafe-link.json"
     assert link.is_symlink()
     assert isinstance(score(link.resolve()), Score)
-    assert filing.read(link, 1 << 20) == NotRead(Kind.UNSAFE, filing.look(link)[1])
+    assert reading.read(link, 1 << 20) == NotRead(Kind.UNSAFE, reading.look(link)[1])
 
 
 def test_the_file_that_is_too_large(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_the_file_that_is_too_large(tmp_path: Path) -> None:
     too_large = tmp_path / "too-large.json"
     too_large.write_bytes(b" " * int(size[1]))
     route = load(EXAMPLES / "config" / "one-clinic.yaml").routes[0]
-    found = filing.read(too_large, route.max_size_bytes)
+    found = reading.read(too_large, route.max_size_bytes)
     assert isinstance(found, NotRead)
     assert (found.kind, found.changing) == (Kind.FILE, False)
 

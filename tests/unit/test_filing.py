@@ -14,9 +14,11 @@ import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from canarysync import reading
-from canarysync.filing import drop_stale_error, free_name, obstacle, sweep_temporaries
+from canarysync.filing import drop_stale_error, sweep_temporaries
 from canarysync.model import Kind, Signature
+from canarysync.moving import free_name
 from canarysync.reading import Content, NotRead, look, read
+from canarysync.room import obstacle
 
 DATA = b'{"a": 1}'
 TAG = "20260101T120000-abc123"
