@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from canarysync.answers import Unreachable
-from canarysync.candidates import RECEIPT_SUFFIX
+from canarysync.candidates import PASSAGE, RECEIPT_SUFFIX
 from canarysync.config import Route
 from tests.support import ASSESSMENT, score
 from tests.system.model_api import ModelApi, ModelTokens
 
 JUMP_S = 120.0
+
+_rename = os.rename  # a person's, whatever the system that canarysync works on cannot do
 
 _ONE = score(1, scoreData={"value": 1})
 CONTENTS: dict[str, bytes] = {
@@ -88,7 +91,7 @@ class People:
         if path.parent.is_dir():
             self._forget(path)
             path.parent.with_name("writing").write_bytes(CONTENTS[act.content])
-            path.parent.with_name("writing").rename(path)
+            _rename(path.parent.with_name("writing"), path)
             self._remember(CONTENTS[act.content])
 
     def append(self, act: Act) -> None:
@@ -113,7 +116,7 @@ class People:
         path = self.routes[act.route].failed / act.name
         if path.exists() and self.path(act).parent.is_dir():
             self._forget(self.path(act))
-            path.rename(self.path(act))
+            _rename(path, self.path(act))
 
     def clear_failed(self, act: Act) -> None:
         """Somebody deletes what failed under a name, but not its sidecar."""
@@ -133,11 +136,11 @@ class People:
         """The share with the drop folder is not there for a while."""
         drop = self.routes[act.route].drop
         if drop.is_dir():
-            drop.rename(self._away(act.route))
+            _rename(drop, self._away(act.route))
 
     def come_back(self, act: Act) -> None:
         if self._away(act.route).is_dir():
-            self._away(act.route).rename(self.routes[act.route].drop)
+            _rename(self._away(act.route), self.routes[act.route].drop)
 
     def set_clock_back(self, act: Act) -> None:
         self.api.clock.set_back_s += JUMP_S
@@ -173,4 +176,5 @@ class People:
         """All folders that hold files of producers, wherever they are now."""
         routes = self.routes.values()
         drops = [self._away(r.name) if self._away(r.name).is_dir() else r.drop for r in routes]
-        return [*drops, *(r.done for r in routes), *(r.failed for r in routes)]
+        passages = [drop / PASSAGE for drop in drops if (drop / PASSAGE).is_dir()]
+        return [*drops, *passages, *(r.done for r in routes), *(r.failed for r in routes)]

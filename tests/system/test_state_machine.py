@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX, syntax_of
+from canarysync.candidates import ERROR_SUFFIX, PASSAGE, RECEIPT_SUFFIX, syntax_of
 from canarysync.ledger import DONE
 from canarysync.model import Document, Score
 from canarysync.parse import parse
@@ -239,6 +239,7 @@ class Sync(RuleBasedStateMachine):
         for route in self.world.routes.values():
             held = {key.name for name, key in left if name == route.name}
             assert {path.name for path in files_in(route.drop)} <= held
+            assert not (route.drop / PASSAGE).exists() or files_in(route.drop / PASSAGE) == []
             for folder, suffix in ((route.done, RECEIPT_SUFFIX), (route.failed, ERROR_SUFFIX)):
                 assert not [path for path in folder.iterdir() if path.name.startswith(".")], "leftovers"
                 ours = [path for path in files_in(folder) if path.read_bytes() != STRANGE]
