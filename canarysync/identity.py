@@ -12,8 +12,8 @@ from canarysync.instant import parse_instant
 from canarysync.model import Identity, JsonValue, Number
 
 KIND_DIGITS = 32
-"""So many of the 64 digits of a near key are of the kind of score (assessment, scoreId, scoreType), the others of its
-second."""
+"""So many of the 64 digits of a near key are of the kind of score (assessment, scoreId, scoreType, in whatever case),
+the others of its second."""
 
 _NUMBER = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?", re.ASCII)
 
@@ -27,6 +27,7 @@ def identify(assessment_id: str, body: dict[str, JsonValue]) -> Identity:
     recorded = body.get("dateRecorded")
     instant = parse_instant(recorded) if isinstance(recorded, str) else None
     who: list[JsonValue] = [assessment, body.get("scoreId"), body.get("scoreType")]
+    kind: list[JsonValue] = [part.casefold() if isinstance(part, str) else part for part in who]
     matched: list[JsonValue] = [
         *who,
         Number(str(instant.epoch_ms)) if instant else recorded,
@@ -37,7 +38,7 @@ def identify(assessment_id: str, body: dict[str, JsonValue]) -> Identity:
     return Identity(
         fingerprint=_digest({"assessmentId": assessment, "body": body}, exact_number),
         match_key=_digest(matched, _as_double),
-        near_key=_digest(who, exact_number)[:KIND_DIGITS] + _digest(second, exact_number)[KIND_DIGITS:],
+        near_key=_digest(kind, exact_number)[:KIND_DIGITS] + _digest(second, exact_number)[KIND_DIGITS:],
     )
 
 

@@ -100,7 +100,7 @@ class Identity:
 
     ``fingerprint`` is exact; ``match_key`` survives what the API may do to a score (times cut to the
     millisecond, numbers as doubles, an empty extraData dropped); ``near_key`` is shared by scores of one
-    assessment with the same scoreId, scoreType and second.
+    assessment with the same scoreId and scoreType, in whatever case, and the same second.
     """
 
     fingerprint: str

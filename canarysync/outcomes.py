@@ -25,7 +25,7 @@ FOLDER_GONE_WAIT_S = 5.0
 UNREADABLE = "the API's list of scores cannot be read"
 
 HELD = {
-    Held.NEAR: "held: the API has a like score with other data",
+    Held.NEAR: "held: the API has a like score, but not quite this one",
     Held.UNANSWERABLE: "held: the API cannot say whether it is there",
     Held.UNREADABLE: "held: what the API has cannot be read, or is too much to read",
     Held.ORPHANED: "held: its route is not in the config",

@@ -41,7 +41,8 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A score of the same kind and second with other data is there: a person has to say whether it is ours."""
+    """A score of the same kind and second is there, with other data or its kind in another case: a person has to say
+    whether it is ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ def judge_look(
     for score in free:
         if score.match_key == identity.match_key and score.uuid is not None:
             return Adopt(score.uuid)
-    # Same assessment, scoreId, scoreType and second, other data: too alike to send again, too different to adopt.
+    # Same assessment, scoreId, scoreType (but for their case) and second: too alike to send again, too different to
+    # adopt.
     if any(identity.near_key.startswith(score.near_key) for score in free):
         return Near()
     wait = timedelta(seconds=wait_s)

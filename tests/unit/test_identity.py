@@ -159,7 +159,7 @@ def test_the_fingerprint_is_pinned() -> None:
     assert identity() == Identity(
         fingerprint=sha256(f'{{"assessmentId":"{ASSESSMENT}","body":{{{rest}}}}}'),
         match_key=sha256(f'[{who},1767268800000.0,{{"value":12.0}},null]'),
-        near_key=sha256(f"[{who}]")[:32] + sha256("17672688e2")[32:],
+        near_key=sha256(f"[{who.lower()}]")[:32] + sha256("17672688e2")[32:],
     )
 
 
@@ -233,8 +233,11 @@ def test_numbers_that_differ_as_doubles_do_not_match(one: str, other: str) -> No
         ({"dateRecorded": "2026-01-01T07:00:00-05:00"}, True),
         ({"dateRecorded": "2026-01-01T12:00:01Z"}, False),
         ({"dateRecorded": "2026-01-01T11:59:59.999Z"}, False),
+        ({"scoreId": "phq9"}, True),
+        ({"scoreType": "SUM"}, True),
         ({"scoreId": "GAD7"}, False),
         ({"scoreType": "mean"}, False),
+        ({"scoreId": None}, False),
     ],
 )
 def test_near_is_the_same_kind_and_second(changes: dict[str, JsonValue], near: bool) -> None:

@@ -170,6 +170,14 @@ def test_what_is_no_uuid_is_never_adopted(uuid: str) -> None:
     assert not isinstance(judge_look(OURS, listed, set(), None, NOW, WAIT_S), Adopt)
 
 
+@pytest.mark.parametrize("respelt", [{"scoreId": "phq9"}, {"scoreType": "SUM"}])
+def test_our_score_with_its_kind_in_another_case_is_for_a_person(respelt: dict[str, JsonValue]) -> None:
+    """An API that writes them its own way: neither ours for certain, nor to be sent again."""
+    listed = scores_in(listing({**BODY, **respelt, "uuid": ONE}), ASSESSMENT)
+    assert listed is not None
+    assert judge_look(OURS, listed, set(), None, NOW, WAIT_S) == Near()
+
+
 def test_an_empty_list_is_an_answer() -> None:
     assert scores_in(listing(), ASSESSMENT) == []
 
