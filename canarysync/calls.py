@@ -58,7 +58,7 @@ class Unanswerable:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What came was cut short, is longer than we read, or is no list of scores."""
+    """What came was cut short, is longer than we read, goes on elsewhere, or is no list of scores."""
 
 
 class Calls:

@@ -10,13 +10,16 @@ from datetime import datetime, timedelta
 from canarysync.answers import as_uuid
 from canarysync.identity import KIND_DIGITS, identify
 from canarysync.instant import parse_instant
-from canarysync.model import Identity, JsonValue
+from canarysync.model import Identity, JsonValue, Number
 from canarysync.parse import parse_answer
 
 _ISO_8601 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt _]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?)"
     r" ?(?P<zone>[Zz]|UTC|GMT|([-+])([0-9]{2}):?([0-9]{2})?)?"
 )
+
+_GOES_ON = re.compile(r".*next.*|cursor|.*continuation.*|has_?more|more|.*truncated", re.IGNORECASE)
+"""So an API calls what says that its answer is not all: next, nextToken, hasNextPage, @odata.nextLink, links.next …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +97,26 @@ def possible_duplicate(identity: Identity, listed: Sequence[RemoteScore], owned:
 
 
 def scores_in(body: bytes, assessment_id: str) -> list[RemoteScore] | None:
-    """Read the answer of get-scores (API.md); None when it is not one.
+    """Read the answer of get-scores (API.md); None when it is not one, or says that there is more of it: a score that
+    is not in a part may be in the rest.
 
     An element that is no object is passed over.
     """
     answer = parse_answer(body)
-    scores = answer.get("scores") if isinstance(answer, dict) else None
+    if not isinstance(answer, dict) or _goes_on(answer):
+        return None
+    scores = answer.get("scores")
     if not isinstance(scores, list):
         return None
     found = (_remote(score, assessment_id) for score in scores)
     return [score for score in found if score is not None]
+
+
+def _goes_on(answer: dict[str, JsonValue]) -> bool:
+    """Whether the answer, or an object right below it (``links``, ``paging``, ``meta``), names a next page."""
+    objects = [answer, *(value for value in answer.values() if isinstance(value, dict))]
+    nothing: Sequence[JsonValue] = (None, False, Number("0"), "", [], {})
+    return any(_GOES_ON.fullmatch(key) and found[key] not in nothing for found in objects for key in found)
 
 
 def _remote(score: JsonValue, assessment_id: str) -> RemoteScore | None:

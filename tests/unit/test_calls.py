@@ -141,6 +141,7 @@ LISTINGS: list[tuple[str, Sequence[Reply], object]] = [
     ("500", [Answer(500)], Deferred("HTTP 500")),
     ("302", [Answer(302)], HoldApi("HTTP 302 that is not the API's (a proxy, a portal, a wrong url?)")),
     ("cut short is no absence", [Answer(200, body=LISTED.body, complete=False)], Unreadable()),
+    ("a first page is no absence", [Answer(200, body=b'{"scores": [], "next": "/?page=2"}')], Unreadable()),
     ("204 is no absence", [Answer(204)], Unreadable()),
     ("HTML is no absence", [Answer(200, "text/html", b"<p>")], Unreadable()),
     *[(f"{status}: the API cannot say", [Answer(status)], Unanswerable) for status in (403, 404, 405, 501)],

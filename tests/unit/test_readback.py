@@ -203,6 +203,32 @@ def test_what_is_no_listing_is_no_absence(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "more",
+    [
+        {"next": "/v2/org/scores?page=2"}, {"nextPage": Number("2")}, {"next_page_token": "x"}, {"nextToken": "x"},
+        {"cursor": "x"}, {"continuationToken": "x"}, {"hasMore": True}, {"has_more": True}, {"hasNextPage": True},
+        {"@odata.nextLink": "https://"}, {"isTruncated": True}, {"links": {"self": "/", "next": {"href": "/?page=2"}}},
+        {"paging": {"cursor": "x"}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_list_that_goes_on_elsewhere_is_no_absence(more: dict[str, JsonValue]) -> None:
+    assert scores_in(encode({"scores": [], **more}), ASSESSMENT) is None
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"next": None, "hasMore": False, "cursor": "", "nextPage": Number("0")}, {"links": {"next": None, "self": "/"}},
+        {"previous": "/?page=1", "page": Number("1"), "count": Number("0"), "status": "ok"},
+    ],
+    ids=["nothing follows", "no link follows", "what else there is"],
+)  # fmt: skip
+def test_a_last_page_is_an_answer(last: dict[str, JsonValue]) -> None:
+    assert scores_in(encode({"scores": [], **last}), ASSESSMENT) == []
+
+
+@pytest.mark.parametrize(
     "odd",
     [b"NaN", b'"\xff"', b'"\n"', b'{"value": 1' + b"0" * 5000 + b"}", b'{"value": 1e' + b"9" * 5000 + b"}"],
     ids=["NaN", "not UTF-8", "control character", "long number", "long exponent"],
