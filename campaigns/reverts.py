@@ -93,7 +93,7 @@ REVERTS = (
     ),
     Revert(
         "the second look: absent at the first is absent",
-        (("readback.py", "        return LookAgain(now, now + wait)\n", "        return Absent()\n"),),
+        (("readback.py", "        return LookAgain(wait_s, first=True)\n", "        return Absent()\n"),),
     ),
     Revert(
         "the taking in of sidecars, when the ledger was lost",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from canarysync.model import Code, Held, Identity, Proof, Signature, State
+from canarysync.model import Code, Held, Identity, Moment, Proof, Signature, State
 
 OWNING = frozenset({State.INTENDED, State.IN_DOUBT, State.DEFERRED, State.UPLOADED})
 """In these states an entry owns its score's fingerprint: no other entry may send it."""
@@ -72,7 +72,7 @@ class Entry:
     identity: Identity | None = None
     uuid: str | None = None
     proof: Proof | None = None
-    first_look_at: datetime | None = None
+    first_look: Moment | None = None
     held: Held | None = None
     resolution: str | None = None
     resent: bool = False
@@ -170,7 +170,7 @@ class Ledger(Protocol):
         retry_at: datetime,
         at: datetime,
         *,
-        first_look_at: datetime | None = None,
+        first_look: Moment | None = None,
         status: int | None = None,
         held: Held | None = None,
     ) -> Entry:

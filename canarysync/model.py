@@ -147,6 +147,16 @@ class Observation:
     signature: Signature | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the clocks say: the wall clock ``at`` (aware UTC), which may be set, and the one that counts the seconds
+    since the boot with the id ``boot`` ("" where that is not known), which may not."""
+
+    at: datetime
+    boot: str
+    boot_s: float
+
+
 class State(StrEnum):
     """The state of one entry. The legal changes stand in ledger.py."""
 

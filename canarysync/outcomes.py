@@ -12,7 +12,7 @@ from canarysync.calls import Calls, NoToken, Unreadable
 from canarysync.config import DoubtPolicy, Route
 from canarysync.errors import UuidOwned
 from canarysync.ledger import DONE, Draft, Entry, Ledger
-from canarysync.model import Code, Held, Proof, Rejection, Score, State
+from canarysync.model import Code, Held, Moment, Proof, Rejection, Score, State
 from canarysync.readback import possible_duplicate
 from canarysync.reading import Content
 from canarysync.retry import RETRY_AFTER_MOST_S, GiveUp, backoff_s, next_attempt
@@ -35,11 +35,13 @@ HELD = {
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a pipeline works with. ``now`` gives aware UTC times, ``chance`` numbers uniform in [0, 1)."""
+    """What a pipeline works with. ``now`` gives aware UTC times, ``moment`` all that the clocks say, ``chance``
+    numbers uniform in [0, 1)."""
 
     ledger: Ledger
     calls: Calls
     now: Callable[[], datetime]
+    moment: Callable[[], Moment]
     chance: Callable[[], float]
     read_back_wait_s: float
     endpoint: str
@@ -139,11 +141,11 @@ class Outcomes:
         reason: str,
         after_s: float,
         *,
-        first_look_at: datetime | None = None,
+        first_look: Moment | None = None,
         status: int | None = None,
     ) -> Step:
         """Perhaps taken: to be looked for after ``after_s``. ``status``: how a second sending was refused."""
-        return self._doubt(entry, reason, after_s, first_look_at=first_look_at, status=status)
+        return self._doubt(entry, reason, after_s, first_look=first_look, status=status)
 
     def held(self, entry: Entry, why: Held) -> Step:
         """In doubt, and for a person to decide; looked at again now and then, in case the doubt resolves itself."""
@@ -155,13 +157,13 @@ class Outcomes:
         reason: str,
         after_s: float,
         *,
-        first_look_at: datetime | None = None,
+        first_look: Moment | None = None,
         status: int | None = None,
         held: Held | None = None,
     ) -> Step:
         now = self._now()
         at, status = now + timedelta(seconds=after_s), status or entry.status
-        entry = self._ledger.doubt(entry, reason, at, now, first_look_at=first_look_at, status=status, held=held)
+        entry = self._ledger.doubt(entry, reason, at, now, first_look=first_look, status=status, held=held)
         return Step(Outcome.IN_DOUBT, reason, after_s, ApiUp(), held=held is not None, entry=entry)
 
     def too_early(self, entry: Entry) -> Step | None:

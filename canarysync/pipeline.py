@@ -62,6 +62,7 @@ class Pipeline:
         self._ledger = tools.ledger
         self._calls = tools.calls
         self._now = tools.now
+        self._moment = tools.moment
         self._read_back_wait_s = tools.read_back_wait_s
         self._outcomes = Outcomes(route, present, tools)
 
@@ -256,6 +257,7 @@ class Pipeline:
         """Ask the API whether a score in doubt is there. ``valid`` is None when its file is gone."""
         assert entry.assessment_id is not None
         assert entry.identity is not None
+        asked = self._moment()
         listed = self._calls.listing(entry.assessment_id)
         if isinstance(listed, Unanswerable):
             return self._unanswerable(entry, valid)
@@ -264,8 +266,7 @@ class Pipeline:
         if not isinstance(listed, list):
             return self._outcomes.no_look(self._in_doubt(entry), listed)
         owned = self._ledger.owned_uuids([score.uuid for score in listed if score.uuid], entry)
-        now, wait = self._now(), self._read_back_wait_s
-        match judge_look(entry.identity, listed, owned, entry.first_look_at, now, wait):
+        match judge_look(entry.identity, listed, owned, entry.first_look, asked, self._read_back_wait_s):
             case Adopt(uuid):
                 return self._outcomes.uploaded(entry, uuid, Proof.READ_BACK, valid)
             case Near():
@@ -277,9 +278,9 @@ class Pipeline:
                 # Refused at a second sending, and not there at two looks: now the refusal is believed.
                 details = refused or (valid.score if valid else None)
                 return self._outcomes.refused(entry, entry.status, valid, details)
-            case LookAgain(first_look_at, at):
-                left_s, reason = (at - now).total_seconds(), "not there at the first look"
-                return self._outcomes.in_doubt(entry, reason, left_s, first_look_at=first_look_at)
+            case LookAgain(after_s, first):
+                first_look = self._moment() if first else entry.first_look
+                return self._outcomes.in_doubt(entry, "not there at the first look", after_s, first_look=first_look)
             case Absent():
                 return self._send_again(entry, valid)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
 from canarysync.answers import as_uuid
 from canarysync.identity import KIND_DIGITS, identify
 from canarysync.instant import parse_instant
-from canarysync.model import Identity, JsonValue, Number
+from canarysync.model import Identity, JsonValue, Moment, Number
 from canarysync.parse import parse_answer
 
 _ISO_8601 = re.compile(
@@ -50,10 +49,10 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """Not there now. ``first_look_at`` is what counts from now on; look again at ``at`` (both aware UTC)."""
+    """Not there now; look again in ``after_s`` seconds. ``first``: this is the look that the wait is counted from."""
 
-    first_look_at: datetime
-    at: datetime
+    after_s: float
+    first: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +64,12 @@ def judge_look(
     identity: Identity,
     listed: Sequence[RemoteScore],
     owned: Collection[str],
-    first_look_at: datetime | None,
-    now: datetime,
+    first_look: Moment | None,
+    asked: Moment,
     wait_s: float,
 ) -> Adopt | Near | LookAgain | Absent:
-    """Judge one look. ``owned`` holds the uuids that other entries own; ``wait_s`` parts the two looks."""
+    """Judge one look. ``owned`` holds the uuids that other entries own; ``wait_s`` parts the answer to the first look
+    from ``asked``, when this one was asked for."""
     free = [score for score in listed if score.uuid not in owned]
     # The same content under a uuid that nobody here owns: ours, or a twin that is as good as ours.
     for score in free:
@@ -79,13 +79,20 @@ def judge_look(
     # adopt.
     if any(identity.near_key.startswith(score.near_key) for score in free):
         return Near()
-    wait = timedelta(seconds=wait_s)
-    # The first look; or the clock jumped back since, and nobody knows how long ago it was.
-    if first_look_at is None or first_look_at > now:
-        return LookAgain(now, now + wait)
-    if now < first_look_at + wait:
-        return LookAgain(first_look_at, first_look_at + wait)
+    # The first look; or a clock stands before it, and nobody knows how long ago it was.
+    if first_look is None or (passed_s := _passed_s(first_look, asked)) < 0:
+        return LookAgain(wait_s, first=True)
+    if passed_s < wait_s:
+        return LookAgain(wait_s - passed_s, first=False)
     return Absent()
+
+
+def _passed_s(first_look: Moment, asked: Moment) -> float:
+    """By the clock that says less, since the wall clock may be set forward. After another boot there is no other."""
+    passed_s = (asked.at - first_look.at).total_seconds()
+    if first_look.boot and first_look.boot == asked.boot:
+        return min(passed_s, asked.boot_s - first_look.boot_s)
+    return passed_s
 
 
 def possible_duplicate(identity: Identity, listed: Sequence[RemoteScore], owned: Collection[str], ours: str) -> bool:

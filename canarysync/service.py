@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,16 +18,31 @@ from canarysync.daemon import Daemon
 from canarysync.errors import CanarysyncError, LedgerDamaged
 from canarysync.ledger_sqlite import Access, SqliteLedger
 from canarysync.logs import event
+from canarysync.model import Moment
 from canarysync.outcomes import Tools
 from canarysync.report import Event
 from canarysync.upload import Api, Http
 
 _log = logging.getLogger(__name__)
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
 
 def utc_now() -> datetime:
     """The wall clock, aware."""
     return datetime.now(UTC)
+
+
+def moment_now() -> Moment:
+    """What the clocks say now."""
+    return Moment(utc_now(), _boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+def _boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:  # then only the wall clock is believed
+        return ""
 
 
 def open_ledger(folder: Path) -> SqliteLedger:
@@ -77,6 +93,7 @@ def service(
                 ledger=ledger,
                 calls=Calls(Api(http), tokens_for(config.api, environment, http.post, utc_now), utc_now),
                 now=utc_now,
+                moment=moment_now,
                 chance=random.random,
                 read_back_wait_s=config.api.read_back_wait_s,
                 endpoint=config.api.url,

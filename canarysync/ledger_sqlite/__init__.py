@@ -19,6 +19,7 @@ from canarysync.ledger_sqlite.rows import (
     decide,
     insert_entry,
     insert_score,
+    moment_text,
     move,
     select,
     signature_columns,
@@ -26,7 +27,7 @@ from canarysync.ledger_sqlite.rows import (
     to_entry,
     update_entry,
 )
-from canarysync.model import Code, Held, Proof, Signature, State
+from canarysync.model import Code, Held, Moment, Proof, Signature, State
 
 __all__ = ["Access", "SqliteLedger"]
 
@@ -147,7 +148,7 @@ class SqliteLedger:
         self._database.check_room()
         return self._change(
             entry, State.INTENDED, at, attempts=entry.attempts + 1, resent=int(entry.resent or resent),
-            retry_at=None, first_look_at=None, reason="", held=None, resolution=None,
+            retry_at=None, first_look=None, reason="", held=None, resolution=None,
         )  # fmt: skip
 
     def defer(self, entry: Entry, reason: str, retry_at: datetime, at: datetime, *, forbidden: bool = False) -> Entry:
@@ -161,14 +162,14 @@ class SqliteLedger:
         retry_at: datetime,
         at: datetime,
         *,
-        first_look_at: datetime | None = None,
+        first_look: Moment | None = None,
         status: int | None = None,
         held: Held | None = None,
     ) -> Entry:
-        look = text(first_look_at) if first_look_at else None
+        look = moment_text(first_look) if first_look else None
 
         def change(c: sqlite3.Connection) -> Entry:
-            move(c, entry, State.IN_DOUBT, at, reason=reason, retry_at=text(retry_at), first_look_at=look, held=held)
+            move(c, entry, State.IN_DOUBT, at, reason=reason, retry_at=text(retry_at), first_look=look, held=held)
             return update_entry(c, entry.id, status=status)
 
         return self._database.write(change)

@@ -57,7 +57,8 @@ MIGRATIONS: tuple[str, ...] = (
         state TEXT NOT NULL,
         attempts INTEGER NOT NULL DEFAULT 0,
         reason TEXT NOT NULL DEFAULT '',
-        retry_at TEXT, first_look_at TEXT,
+        retry_at TEXT,
+        first_look TEXT,  -- its time, the id of the boot, and the seconds since that
         forbidden INTEGER NOT NULL DEFAULT 0,  -- how many of the attempts were answered with 403
         held TEXT,
         resolution TEXT,  -- what a person decided

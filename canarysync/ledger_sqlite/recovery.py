@@ -29,7 +29,7 @@ def is_suspect(c: sqlite3.Connection, draft: Draft) -> bool:
 def suspect(c: sqlite3.Connection, route_id: str, waiting: Mapping[str, str | None], at: datetime) -> None:
     """See ``Ledger.suspect``. A first look of before does not count any more: it may have been sent since."""
     c.execute(
-        f"""UPDATE scores SET state = ?, reason = ?, retry_at = NULL, first_look_at = NULL, held = NULL
+        f"""UPDATE scores SET state = ?, reason = ?, retry_at = NULL, first_look = NULL, held = NULL
             WHERE {_UNDECIDED_SQL} AND entry_id IN (SELECT id FROM entries WHERE route_id = ? AND filed_at IS NULL)""",
         (str(State.IN_DOUBT), REASON, route_id),
     )

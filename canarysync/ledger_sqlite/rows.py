@@ -11,11 +11,11 @@ from uuid import UUID
 
 from canarysync.errors import CanarysyncError, Exit, LedgerError
 from canarysync.ledger import DONE, LEGAL, Draft, Entry
-from canarysync.model import Code, Held, Identity, Proof, Signature, State
+from canarysync.model import Code, Held, Identity, Moment, Proof, Signature, State
 
 ENTRY_SQL = """
     SELECT e.*, s.assessment_id, s.fingerprint, s.match_key, s.near_key, s.state, s.attempts, s.reason,
-           s.retry_at, s.first_look_at, s.forbidden, s.held, s.resolution, s.resent, s.possible_duplicate, s.proof,
+           s.retry_at, s.first_look, s.forbidden, s.held, s.resolution, s.resent, s.possible_duplicate, s.proof,
            s.owner_id,
            coalesce(s.uuid, o.uuid) AS uuid
     FROM entries e
@@ -113,7 +113,7 @@ def to_entry(row: sqlite3.Row) -> Entry:
         identity=Identity(row["fingerprint"], row["match_key"], row["near_key"]) if scored else None,
         uuid=row["uuid"],
         proof=Proof(row["proof"]) if row["proof"] else None,
-        first_look_at=_time(row["first_look_at"]) if row["first_look_at"] else None,
+        first_look=_moment(row["first_look"]) if row["first_look"] else None,
         forbidden=row["forbidden"] or 0,
         held=Held(row["held"]) if row["held"] else None,
         resolution=row["resolution"],
@@ -153,6 +153,16 @@ def text(at: datetime) -> str:
 
 def _time(stored: str) -> datetime:
     return datetime.fromisoformat(stored)
+
+
+def moment_text(moment: Moment) -> str:
+    """What the clocks said as the database keeps it."""
+    return f"{text(moment.at)} {moment.boot} {moment.boot_s}"
+
+
+def _moment(stored: str) -> Moment:
+    at, boot, boot_s = stored.split(" ")
+    return Moment(_time(at), boot, float(boot_s))
 
 
 def _marks(values: Collection[str]) -> str:

@@ -11,11 +11,12 @@ import pytest
 
 from canarysync.errors import SetupError
 from canarysync.ledger import Entry, Ledger
-from canarysync.model import Code, Proof, State
+from canarysync.model import Code, Moment, Proof, State
 from tests.ledger.support import ROUTE, SIGNATURE, at, claim, draft, entry_in, uuid_of
 from tests.support import ASSESSMENT
 
 OTHER_ROUTE = "b5f3f1d0-0f4e-4f36-9c9f-5a0f8f7f1b22"
+LOOK = Moment(at(2), "1df4fd3c-7a0e-4d39-9d3b-000000000001", 77.125)
 Reopen = Callable[[], Ledger]
 
 NAMES = {
@@ -97,25 +98,25 @@ def test_a_deferred_entry_says_why_and_until_when(ledger: Ledger) -> None:
 
 
 def test_a_doubt_keeps_the_first_look_and_the_refusal(ledger: Ledger) -> None:
-    entry = ledger.doubt(claim(ledger, draft()), "reset", at(30), at(1), first_look_at=at(2), status=409)
+    entry = ledger.doubt(claim(ledger, draft()), "reset", at(30), at(1), first_look=LOOK, status=409)
 
     assert (entry.state, entry.reason, entry.retry_at) == (State.IN_DOUBT, "reset", at(30))
-    assert (entry.first_look_at, entry.status) == (at(2), 409)
+    assert (entry.first_look, entry.status) == (LOOK, 409)
 
 
 def test_a_new_doubt_forgets_the_look_of_the_one_before(ledger: Ledger) -> None:
-    entry = ledger.doubt(claim(ledger, draft()), "reset", at(30), at(1), first_look_at=at(2))
+    entry = ledger.doubt(claim(ledger, draft()), "reset", at(30), at(1), first_look=LOOK)
 
-    assert ledger.doubt(entry, "reset", at(60), at(31)).first_look_at is None
+    assert ledger.doubt(entry, "reset", at(60), at(31)).first_look is None
 
 
 def test_trying_again_counts_and_forgets_what_was_waited_for(ledger: Ledger) -> None:
-    doubted = ledger.doubt(claim(ledger, draft()), "reset", at(30), at(1), first_look_at=at(2))
+    doubted = ledger.doubt(claim(ledger, draft()), "reset", at(30), at(1), first_look=LOOK)
 
     entry = ledger.intend_again(doubted, at(40), resent=True)
 
     assert (entry.state, entry.attempts, entry.resent) == (State.INTENDED, 2, True)
-    assert (entry.reason, entry.retry_at, entry.first_look_at) == ("", None, None)
+    assert (entry.reason, entry.retry_at, entry.first_look) == ("", None, None)
 
 
 def test_what_was_sent_twice_once_stays_so(ledger: Ledger) -> None:
@@ -214,10 +215,11 @@ def test_any_mtime_that_a_file_system_gives_can_be_recorded(ledger: Ledger, year
 def test_times_are_instants_to_the_millisecond(reopen: Reopen) -> None:
     ledger = reopen()
     there = datetime(2026, 1, 1, 13, 0, 0, 123_987, tzinfo=timezone(timedelta(hours=1)))
-    entry = ledger.doubt(claim(ledger, draft(), there), "reset", there, there, first_look_at=there)
+    entry = ledger.doubt(claim(ledger, draft(), there), "reset", there, there, first_look=Moment(there, "", 7.25))
 
     stored = reopen().entry(entry.id)
 
     instant = datetime(2026, 1, 1, 12, 0, 0, 123_000, tzinfo=UTC)
-    assert [stored.created_at, stored.changed_at, stored.retry_at, stored.first_look_at] == [instant] * 4
+    assert [stored.created_at, stored.changed_at, stored.retry_at] == [instant] * 3
+    assert stored.first_look == Moment(instant, "", 7.25)
     assert stored.created_at.utcoffset() == timedelta(0)

@@ -180,7 +180,7 @@ def test_what_is_undecided_is_in_doubt_from_now_on(ledger: Ledger, state: State)
     ledger.suspect(ROUTE, {}, at(9))
 
     found = ledger.entry(entry.id)
-    assert (found.state, found.first_look_at, found.retry_at) == (State.IN_DOUBT, None, None)
+    assert (found.state, found.first_look, found.retry_at) == (State.IN_DOUBT, None, None)
 
 
 def test_what_is_decided_stays_decided(ledger: Ledger) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 from canarysync.answers import Answer, NoAnswer, Reply
 from canarysync.calls import NoToken
 from canarysync.identity import identify
-from canarysync.model import Document, Identity, Score, Syntax, Token
+from canarysync.model import Document, Identity, Moment, Score, Syntax, Token
 from canarysync.parse import parse
 from canarysync.sandbox.present import normalised
 from canarysync.sandbox.store import StoredScore
@@ -27,15 +27,18 @@ JSON, HTML = "application/json", "text/html; charset=utf-8"
 
 @dataclass
 class Clock:
-    """``elapsed_s`` is what really passed, in seconds; the wall clock may be set back meanwhile."""
+    """``elapsed_s`` is what really passed, in seconds; by ``ahead_s`` the wall clock has been set forward meanwhile."""
 
     elapsed_s: float = 0.0
-    set_back_s: float = 0.0
+    ahead_s: float = 0.0
 
     def now(self) -> datetime:
         """The wall clock's aware UTC time; no two readings are the same, so that entries have an order."""
         self.elapsed_s += 0.001
-        return T0 + timedelta(seconds=self.elapsed_s - self.set_back_s)
+        return T0 + timedelta(seconds=self.elapsed_s + self.ahead_s)
+
+    def moment(self) -> Moment:
+        return Moment(self.now(), "boot", self.elapsed_s)
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,10 @@ class People:
             _rename(self._away(act.route), self.routes[act.route].drop)
 
     def set_clock_back(self, act: Act) -> None:
-        self.api.clock.set_back_s += JUMP_S
+        self.api.clock.ahead_s -= JUMP_S
+
+    def set_clock_forward(self, act: Act) -> None:
+        self.api.clock.ahead_s += JUMP_S
 
     def write_elsewhere(self, act: Act) -> None:
         """Another system writes a score into the assessment."""

@@ -71,6 +71,7 @@ class World:
             ledger=cast(Ledger, SteppedLedger(self.ledger, self.steps)),
             calls=Calls(self.api, self.tokens, self.clock.now),
             now=self.clock.now,
+            moment=self.clock.moment,
             chance=lambda: 0.5,
             read_back_wait_s=WAIT_S,
             endpoint="https://api.example",

@@ -44,3 +44,18 @@ def test_trouble_at_any_step_costs_nothing(about: str, kind: str, what: str | Ac
     while happens(Trouble(kind, at, what), about):
         at += 1
     assert at > 2, "something happened"
+
+
+@pytest.mark.parametrize("ends", ["no", "well", "killed"])
+def test_a_clock_set_forward_after_the_first_look_brings_the_second_no_nearer(ends: str) -> None:
+    """The API shows the score late: only a second look that is truly `read_back.wait` after the first one finds it."""
+    acts = [Act(what, "hold", "a.json", "two") for what in ("write", "set_clock_forward")]
+    sync = Sync()
+    try:
+        sync.begin(renameat2, False, None)
+        sync.visit_all(acts[:1], 0.0, "no", "taken, no answer, shown late", None, None, False)
+        sync.visit_all([], 1.0, "no", None, None, None, False)
+        sync.visit_all(acts[1:], 0.0, ends, None, None, None, False)
+        sync.nothing_is_lost_and_nothing_is_twice()
+    finally:
+        sync.teardown()

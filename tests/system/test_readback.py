@@ -372,6 +372,27 @@ def test_the_second_look_keeps_its_distance_across_runs(tmp_path: Path, sandbox:
     assert (looks(sandbox), puts(sandbox)) == (1, 1)
 
 
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_a_clock_that_was_set_forward_between_two_runs_brings_no_look_nearer(
+    tmp_path: Path, sandbox: Sandbox, rebooted: bool
+) -> None:
+    """After a boot, when only the wall clock says how much time has passed, it is believed."""
+    site = make_site(tmp_path, sandbox.url, api__read_back__wait="30s")
+    in_doubt(site, sandbox, LOST)
+    wait_for(lambda: site.once() and looks(sandbox) == 1, "the first look")
+    long_ago = "2020-01-01T00:00:00.000Z"
+    with closing(sqlite3.connect(site.home / "state" / "ledger.sqlite3")) as connection, connection:
+        look = connection.execute("SELECT first_look FROM scores").fetchone()[0]
+        _, boot, boot_s = look.split(" ")
+        look = f"{long_ago} {'another' if rebooted else boot} {boot_s}"
+        connection.execute("UPDATE scores SET retry_at = ?, first_look = ?", (long_ago, look))
+
+    assert site.once().exit_code() == (Exit.OK if rebooted else Exit.TRY_AGAIN)
+
+    assert looks(sandbox) >= 2
+    assert puts(sandbox) == 1 + rebooted
+
+
 @pytest.mark.parametrize("fault", ["put:status=408", "put:drop_before"], ids=["deferred", "in doubt"])
 def test_a_clock_that_jumped_back_strands_nobody(site: Site, sandbox: Sandbox, fault: str) -> None:
     """The clock was in 2099 when these times were written, and has been set right since."""
@@ -381,7 +402,7 @@ def test_a_clock_that_jumped_back_strands_nobody(site: Site, sandbox: Sandbox, f
     sandbox.faults.clear()
     late = "2099-01-01T00:00:00.000Z"
     with closing(sqlite3.connect(site.home / "state" / "ledger.sqlite3")) as connection, connection:
-        connection.execute("UPDATE scores SET retry_at = ?, first_look_at = ?", (late, late))
+        connection.execute("UPDATE scores SET retry_at = ?, first_look = ?", (late, f"{late} boot 1.5"))
         connection.execute("UPDATE entries SET created_at = ?, changed_at = ?", (late, late))
     assert site.once(wait_s=2).exit_code() == Exit.OK
     site.assert_all_done_once([NAME], stored(sandbox))

@@ -39,7 +39,7 @@ TALLY: Counter[str] = Counter()
 ROUTES = ("hold", "resend")
 ACTS = (
     "write", "replace", "append", "cut", "delete", "drop_again", "clear_failed", "leave_in_done", "go_away",
-    "come_back", "set_clock_back", "write_elsewhere", "end_token", "lose_token",
+    "come_back", "set_clock_back", "set_clock_forward", "write_elsewhere", "end_token", "lose_token",
 )  # fmt: skip
 
 routes, names, contents = st.sampled_from(ROUTES), st.sampled_from(NAMES), st.sampled_from(list(CONTENTS))

@@ -8,7 +8,7 @@ import pytest
 
 from canarysync.encode import encode
 from canarysync.identity import identify
-from canarysync.model import JsonValue, Number
+from canarysync.model import JsonValue, Moment, Number
 from canarysync.readback import (
     Absent,
     Adopt,
@@ -30,12 +30,15 @@ BODY: dict[str, JsonValue] = {
 }
 OURS = identify(ASSESSMENT, BODY)
 
-NOW = datetime(2026, 1, 1, 13, tzinfo=UTC)
+BOOT, OTHER_BOOT = "1df4fd3c-7a0e-4d39-9d3b-000000000001", "1df4fd3c-7a0e-4d39-9d3b-000000000002"
+NOW = Moment(datetime(2026, 1, 1, 13, tzinfo=UTC), BOOT, 1e7)
 WAIT_S = 60.0
 
 
-def ago(seconds: float) -> datetime:
-    return NOW - timedelta(seconds=seconds)
+def ago(seconds: float, by_boot_s: float | None = None, boot: str = BOOT) -> Moment:
+    """So long ago by the wall clock, and as long, or ``by_boot_s``, by the other one."""
+    passed_s = seconds if by_boot_s is None else by_boot_s
+    return Moment(NOW.at - timedelta(seconds=seconds), boot, NOW.boot_s - passed_s)
 
 
 def match(uuid: str) -> RemoteScore:
@@ -50,7 +53,7 @@ def stranger(uuid: str) -> RemoteScore:
     return RemoteScore(uuid, "other", "other")
 
 
-FIRST = LookAgain(NOW, NOW + timedelta(seconds=WAIT_S))
+FIRST = LookAgain(WAIT_S, first=True)
 
 LOOKS = [
     # (case, listed, owned by other entries, the first look, what follows)
@@ -67,32 +70,43 @@ LOOKS = [
     ("an owned match and a free near one", [match(ONE), near(TWO)], {ONE}, ago(1e6), Near()),
     ("nothing listed, first look", [], set(), None, FIRST),
     ("strangers only", [stranger(ONE)], set(), None, FIRST),
-    ("too soon", [], set(), ago(59.999), LookAgain(ago(59.999), NOW + timedelta(seconds=0.001))),
-    ("the same moment", [], set(), NOW, FIRST),
+    ("too soon", [], set(), ago(59.75), LookAgain(0.25, first=False)),
+    ("the same moment", [], set(), NOW, LookAgain(WAIT_S, first=False)),
     ("far enough apart", [], set(), ago(60), Absent()),
     ("much later", [stranger(ONE)], set(), ago(1e6), Absent()),
     ("the clock jumped back: the wait starts anew", [], set(), ago(-1), FIRST),
     ("the clock jumped back a year", [], set(), ago(-365 * 86_400), FIRST),
+    ("the clock was set forward", [], set(), ago(3600, by_boot_s=20), LookAgain(40.0, first=False)),
+    ("it was set forward, and the wait is over", [], set(), ago(3600, by_boot_s=60), Absent()),
+    ("it was set back within the wait", [], set(), ago(20, by_boot_s=70), LookAgain(40.0, first=False)),
+    ("after another boot only the wall clock knows", [], set(), ago(60, by_boot_s=9e6, boot=OTHER_BOOT), Absent()),
+    ("and may say that it is too soon", [], set(), ago(50, 9e6, OTHER_BOOT), LookAgain(10.0, first=False)),
+    ("the same boot, earlier: a machine's state restored", [], set(), ago(3600, by_boot_s=-1), FIRST),
 ]
 
 
-@pytest.mark.parametrize(("case", "listed", "owned", "first_look_at", "expected"), LOOKS, ids=[row[0] for row in LOOKS])
+@pytest.mark.parametrize(("case", "listed", "owned", "first_look", "expected"), LOOKS, ids=[row[0] for row in LOOKS])
 def test_a_look(
     case: str,
     listed: list[RemoteScore],
     owned: set[str],
-    first_look_at: datetime | None,
+    first_look: Moment | None,
     expected: Adopt | Near | LookAgain | Absent,
 ) -> None:
-    assert judge_look(OURS, listed, owned, first_look_at, NOW, WAIT_S) == expected
+    assert judge_look(OURS, listed, owned, first_look, NOW, WAIT_S) == expected
 
 
 @pytest.mark.parametrize("wait_s", [0.001, 1.0, 60.0, 86_400.0])
 def test_absence_is_believed_at_the_second_look_only(wait_s: float) -> None:
     first = judge_look(OURS, [], set(), None, NOW, wait_s)
-    assert isinstance(first, LookAgain)
-    assert first.at - first.first_look_at == timedelta(seconds=wait_s)
-    assert judge_look(OURS, [], set(), first.first_look_at, first.at, wait_s) == Absent()
+    assert first == LookAgain(wait_s, first=True)
+    assert judge_look(OURS, [], set(), ago(wait_s), NOW, wait_s) == Absent()
+
+
+def test_where_no_boot_has_an_id_the_wall_clock_is_believed() -> None:
+    """In a container without /proc."""
+    asked = Moment(NOW.at, "", 5.0)
+    assert judge_look(OURS, [], set(), Moment(ago(60).at, "", 1.0), asked, WAIT_S) == Absent()
 
 
 @pytest.mark.parametrize(
