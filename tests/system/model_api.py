@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from canarysync.answers import Answer, NoAnswer, Reply
+from canarysync.answers import Answer, InDoubt, NoAnswer, Reply, judge_put
 from canarysync.calls import NoToken
 from canarysync.identity import identify
 from canarysync.model import Document, Identity, Moment, Score, Syntax, Token
@@ -21,6 +21,9 @@ from canarysync.sandbox.store import StoredScore
 T0 = datetime(2026, 6, 1, tzinfo=UTC)
 MOST_LATE_S = 55.0
 """For so long a stored score may stay out of get-scores."""
+
+WAIT_S = MOST_LATE_S + 5
+"""So far apart are two looks that make an absence believed."""
 
 JSON, HTML = "application/json", "text/html; charset=utf-8"
 
@@ -111,6 +114,8 @@ class ModelApi:
 
     ``conflicts``: a score that is there already is answered with 409. ``put_fault`` and ``listing_fault`` befall all
     requests until ``heal``. ``route`` is the one whose pass is under way. ``blind``: it has refused to list scores.
+    ``looks``: when it listed all that it shows; ``doubts``: when a score was last sent with no answer, by fingerprint;
+    ``unseen``: a score was sent again before it was looked for twice, far enough apart. These are true times.
     """
 
     clock: Clock
@@ -122,15 +127,28 @@ class ModelApi:
     route: str | None = None
     blind: bool = False
     token: int = 0
+    looks: list[float] = field(default_factory=list)
+    doubts: dict[str, float] = field(default_factory=dict)
+    unseen: bool = False
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def put(self, score: Score, token: str) -> Reply:
         """PUT put-score."""
+        self._note_doubt(score.identity.fingerprint)
         self.step()
         fault = self._fault(self.put_fault, token)
         reply = self._take(score) if fault is None or fault.taken else fault.reply
         self.step()
-        return fault.reply if fault else reply
+        reply = fault.reply if fault else reply
+        if not isinstance(judge_put(reply, T0, 0), InDoubt):
+            del self.doubts[score.identity.fingerprint]
+        return reply
+
+    def _note_doubt(self, fingerprint: str) -> None:
+        if fingerprint in self.doubts and not (self.blind and self.route == "resend"):
+            since = [at_s for at_s in self.looks if at_s > self.doubts[fingerprint]]
+            self.unseen |= not since or since[-1] - since[0] < WAIT_S
+        self.doubts[fingerprint] = self.clock.elapsed_s
 
     def _take(self, score: Score) -> Answer:
         match_key = identity_of(score.assessment_id, score.body).match_key
@@ -156,6 +174,8 @@ class ModelApi:
         visible = [s.score for s in self.stored if s.visible_at_s <= self.clock.elapsed_s]
         shown = [normalised(s) for s in visible if s.assessment_id.lower() == assessment_id.lower()]
         self.blind |= fault in UNANSWERABLE
+        if fault is None:
+            self.looks.append(self.clock.elapsed_s)
         self.step()
         return fault.reply if fault else Answer(200, JSON, b'{"scores": [' + b", ".join(shown) + b"]}")
 

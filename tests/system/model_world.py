@@ -25,12 +25,9 @@ from canarysync.pipeline import Pipeline
 from canarysync.retry import RetryPolicy
 from canarysync.step import FINAL, Step
 from tests.system.faults import Crash, os_error
-from tests.system.model_api import MOST_LATE_S, Clock, ModelApi, ModelTokens
+from tests.system.model_api import WAIT_S, Clock, ModelApi, ModelTokens
 from tests.system.model_people import Act, People
 from tests.system.model_steps import SteppedLedger, Steps
-
-WAIT_S = MOST_LATE_S + 5
-"""read_back.wait."""
 
 Place = tuple[str, Key]
 """What a pass is for: a route's name; and in it a file's name, or an entry that goes on without its file."""

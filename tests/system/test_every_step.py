@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.system.faults import renameat2
+from tests.system.model_api import WAIT_S
 from tests.system.model_people import Act
-from tests.system.model_world import WAIT_S, Trouble
+from tests.system.model_world import Trouble
 from tests.system.test_state_machine import Sync
 
 TROUBLES = [

@@ -29,9 +29,9 @@ from canarysync.parse import parse
 from canarysync.step import FINAL, Outcome, Step
 from canarysync.validate import validate
 from tests.system.faults import LIMITS
-from tests.system.model_api import LISTING_FAULTS, PUT_FAULTS, Stored
+from tests.system.model_api import LISTING_FAULTS, PUT_FAULTS, WAIT_S, Stored
 from tests.system.model_people import CONTENTS, NAMES, PRECISE, STRANGE, Act
-from tests.system.model_world import WAIT_S, Place, Trouble, World
+from tests.system.model_world import Place, Trouble, World
 
 TALLY: Counter[str] = Counter()
 """What was tried, for the campaign to tell."""
@@ -43,7 +43,9 @@ ACTS = (
 )  # fmt: skip
 
 routes, names, contents = st.sampled_from(ROUTES), st.sampled_from(NAMES), st.sampled_from(list(CONTENTS))
-acts = st.builds(Act, st.just("write") | st.sampled_from(ACTS), routes, names, contents)
+acts = st.builds(
+    Act, st.sampled_from(["write", "write", "set_clock_forward"]) | st.sampled_from(ACTS), routes, names, contents
+)
 acts_here = st.builds(Act, st.sampled_from(["write", "replace", "delete"]), st.just(""), st.just(""), contents)
 whats = st.just("crash") | st.sampled_from(["error", "others"]) | acts | acts_here
 troubles = (
@@ -187,6 +189,7 @@ class Sync(RuleBasedStateMachine):
         for scores, too_many in self.twice().values():
             assert self.world.api.blind, "a score is twice at the API"
             assert sum(there.route == "resend" for there in scores) > too_many, "a score is twice at the API"
+        assert not self.world.api.unseen, "a score was sent again without two looks that are far enough apart"
 
     def twice(self) -> dict[str, tuple[list[Stored], int]]:
         """What we stored too often, by match key: all of it, and how many of it are too many."""
