@@ -123,7 +123,7 @@ class Daemon:
             for desk in self._desks:
                 self._open(desk)
             part_with_orphans(self._ledger, {desk.lane.route.name for desk in self._desks}, self._now())
-            self._workers.start()
+            self._set_to_work()
             self._loop()
         finally:
             self._drain()
@@ -144,6 +144,19 @@ class Daemon:
 
         signal.signal(signal.SIGTERM, handle)
         signal.signal(signal.SIGINT, handle)
+
+    def _set_to_work(self) -> None:
+        """Start the workers; where there are fewer of them than wanted, fewer uploads go at once."""
+        wanted, started = self._concurrency + len(self._desks), self._workers.start()
+        if started < wanted:
+            self._concurrency = max(started - len(self._desks), 1)
+            event(
+                _log,
+                logging.WARNING,
+                "the system gives fewer threads than wanted: fewer uploads go at once",
+                wanted=wanted,
+                started=started,
+            )
 
     def _open(self, desk: _Desk) -> None:
         try:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from canarysync.errors import no_thread
+
 
 @dataclass(order=True, slots=True)
 class _Limit:
@@ -24,18 +26,19 @@ class Deadlines:
     """Any number of limits, watched by one thread, which sleeps while there are none."""
 
     def __init__(self) -> None:
+        """Start the thread, before others take what threads there are. Raises SetupError where there is none."""
         self._limits: list[_Limit] = []
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        try:
+            threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
+        except RuntimeError as error:
+            raise no_thread(error) from None
 
     @contextmanager
     def within(self, seconds: float, cut: Callable[[], None]) -> Iterator[None]:
         """Call ``cut``, from another thread, if the block takes longer than ``seconds``."""
         limit = _Limit(time.monotonic() + seconds, cut)
         with self._changed:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
-                self._thread.start()
             heapq.heappush(self._limits, limit)
             if self._limits[0] is limit:
                 self._changed.notify()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections import Counter
@@ -72,10 +73,14 @@ class Watch:
     """A live inotify watch that calls ``hint(name)`` from a thread of its own, whenever a name deserves a look."""
 
     def __init__(self, folder: Path, hint: Callable[[str], None]) -> None:
-        """Arm the watch. Raises OSError where there is no inotify to be had (limits, odd file systems)."""
+        """Arm the watch. Raises OSError where there is none to be had (limits, odd file systems, no thread)."""
         self._observer = BaseObserver(_DropEmitter, timeout=1.0)
         self._observer.schedule(_Hints(hint), str(folder), recursive=False)
-        self._observer.start()
+        try:
+            self._observer.start()
+        except RuntimeError as error:
+            self._observer.unschedule_all()
+            raise OSError(errno.EAGAIN, str(error)) from None
 
     def alive(self) -> bool:
         """False once it is known to be dead. True proves nothing: that is what rescans are for."""

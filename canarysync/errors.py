@@ -79,5 +79,11 @@ def from_os(operation: str, path: str, error: OSError) -> CanarysyncError:
     return IoTrouble(operation, where, cause, "try again; canarysync check tells more")
 
 
+def no_thread(error: RuntimeError) -> SetupError:
+    """Python could not start a thread, for want of memory or because of a limit on tasks."""
+    hint = "raise the limit on processes and threads (ulimit -u, TasksMax) or on memory (ulimit -v, MemoryMax)"
+    return SetupError("start working", cause=str(error), hint=hint)
+
+
 class UuidOwned(CanarysyncError):
     """The API named a uuid that another entry already owns."""

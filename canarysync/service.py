@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -85,9 +85,8 @@ def service(
     if secret is not None:
         read_secret(secret, environment)  # a missing secret is said at the start, not at the first file
     lock = state.take(config.state)
-    http = Http(config.api, environment)
     try:
-        with open_ledger(config.state) as ledger:
+        with closing(Http(config.api, environment)) as http, open_ledger(config.state) as ledger:
             ledger.bind(config.api.url)
             tools = Tools(
                 ledger=ledger,
@@ -100,5 +99,4 @@ def service(
             )
             yield Daemon(config.routes, tools, config.api.concurrency, once=once, wait_s=wait_s, observer=observer)
     finally:
-        http.close()
         lock.release()

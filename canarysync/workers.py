@@ -7,34 +7,39 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from canarysync.errors import no_thread
+
 R = TypeVar("R")
 
 
 class Workers(Generic[R]):
-    """``count`` threads. A job is a function that does not raise; its result goes to ``hand_in``."""
+    """Up to ``count`` threads. A job is a function that does not raise; its result goes to ``hand_in``."""
 
     def __init__(self, count: int, hand_in: Callable[[R], None]) -> None:
         self._jobs: SimpleQueue[Callable[[], R] | None] = SimpleQueue()
         self._hand_in = hand_in
-        self._threads = [
-            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(count)
-        ]
-        self._started = False
+        self._count = count
+        self._threads: list[threading.Thread] = []
 
-    def start(self) -> None:
-        """Begin to work."""
-        for thread in self._threads:
-            thread.start()
-        self._started = True
+    def start(self) -> int:
+        """Begin to work, with as many threads as the system gives; return how many. Raises SetupError for none."""
+        for number in range(self._count):
+            thread = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                if not self._threads:
+                    raise no_thread(error) from None
+                break
+            self._threads.append(thread)
+        return len(self._threads)
 
     def do(self, job: Callable[[], R]) -> None:
         """Let the next free thread do ``job``."""
         self._jobs.put(job)
 
     def finish(self) -> None:
-        """Return once all jobs are done and the threads have ended."""
-        if not self._started:
-            return
+        """Return once all jobs are done and the threads have ended; at once where none was started."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
