@@ -78,6 +78,11 @@ class Entry:
     resent: bool = False
     possible_duplicate: bool = False
 
+    @property
+    def for_a_person(self) -> bool:
+        """Held, and nobody has decided yet."""
+        return self.held is not None and self.resolution is None
+
 
 @dataclass(frozen=True, slots=True)
 class Past:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import threading
 import traceback
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from canarysync.display import shown
 
 _FIELDS = "canarysync_fields"
+_MOST = 2000
+
+_log = logging.getLogger(__name__)
 
 
 def event(logger: logging.Logger, level: int, message: str, **fields: object) -> None:
@@ -29,28 +36,42 @@ def where(error: BaseException) -> str:
 
 
 class TextFormat(logging.Formatter):
-    """``time LEVEL message key=value key="two words"``, one line whatever the values hold."""
+    """``time LEVEL message key=value key="two words"``, one line whatever the values hold.
+
+    ``journal``: systemd's journal has a time and a level of its own for each line; it takes the level from a prefix
+    (sd-daemon(3)).
+    """
+
+    def __init__(self, *, journal: bool) -> None:
+        self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = getattr(record, _FIELDS, {})
         pairs = "".join(f" {key}={_quoted(value)}" for key, value in fields.items())
-        return f"{_time(record)} {record.levelname:<7} {shown(record.getMessage(), 2000)}{pairs}"
+        head = priority(record.levelno) if self._journal else f"{_time(record)} {record.levelname:<7} "
+        return f"{head}{shown(record.getMessage(), _MOST)}{pairs}"
 
 
 class JsonFormat(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line: plain ASCII, and no half characters, whatever the values hold. ``journal`` as above."""
+
+    def __init__(self, *, journal: bool) -> None:
+        self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = getattr(record, _FIELDS, {})
-        head = {"time": _time(record), "level": record.levelname.lower(), "message": record.getMessage()}
-        return json.dumps(head | {k: v if isinstance(v, int | float) else shown(str(v)) for k, v in fields.items()})
+        head = {} if self._journal else {"time": _time(record)}
+        head |= {"level": record.levelname.lower(), "message": shown(record.getMessage(), _MOST)}
+        told = {k: v if isinstance(v, int | float) else shown(str(v), _MOST) for k, v in fields.items()}
+        return (priority(record.levelno) if self._journal else "") + json.dumps(head | told)
 
 
-def set_up(level: str, format: str, stream: TextIO | None = None) -> None:
+def set_up(level: str, format: str, stream: TextIO | None = None, environment: Mapping[str, str] = os.environ) -> None:
     """Send canarysync's log to ``stream`` (default: stderr). The libraries' own logs stay silent below errors:
     urllib3 would log urls, watchdog every event."""
     handler = logging.StreamHandler(stream) if stream else _CurrentStderr()
-    handler.setFormatter(JsonFormat() if format == "json" else TextFormat())
+    journal = stream is None and in_journal(environment)
+    handler.setFormatter(JsonFormat(journal=journal) if format == "json" else TextFormat(journal=journal))
     root = logging.getLogger("canarysync")
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -58,6 +79,33 @@ def set_up(level: str, format: str, stream: TextIO | None = None) -> None:
     for library in ("urllib3", "watchdog"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.raiseExceptions = False
+
+
+def catch_threads() -> None:
+    """A thread that ends with an error says so in a line of the log; Python would print the error's message too."""
+    threading.excepthook = _thread_defect
+
+
+def complain(text: str) -> None:
+    """Say on stderr why a command ends. In the journal it is an error, in each of its lines."""
+    head = priority(logging.ERROR) if in_journal(os.environ) else ""
+    with suppress(OSError, AttributeError):  # no stderr to say it on
+        print(*(head + line for line in text.split("\n")), sep="\n", file=sys.stderr, flush=True)
+
+
+def in_journal(environment: Mapping[str, str]) -> bool:
+    """Whether stderr goes to systemd's journal: $JOURNAL_STREAM is its device and inode (systemd.exec(5)). A child
+    whose stderr was redirected has the variable all the same."""
+    try:
+        stat = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):  # closed, or none at all
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"
+
+
+def priority(level: int) -> str:
+    """The prefix by which the journal knows a line's level (sd-daemon(3), syslog(3))."""
+    return "<3>" if level >= logging.ERROR else "<4>" if level >= logging.WARNING else "<6>" if level > 10 else "<7>"
 
 
 class _CurrentStderr(logging.StreamHandler[TextIO]):
@@ -71,8 +119,14 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
+def _thread_defect(arguments: threading.ExceptHookArgs) -> None:
+    if arguments.exc_value is not None:
+        name = arguments.thread.name if arguments.thread else None
+        event(_log, logging.ERROR, "defect", thread=name, error=where(arguments.exc_value))
+
+
 def _quoted(value: object) -> str:
-    text = shown(str(value), 2000)
+    text = shown(str(value), _MOST)
     return text if text and not set(text) & set(' "=') else '"' + text.replace('"', r"\"") + '"'
 
 

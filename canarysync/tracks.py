@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from canarysync.model import Observation
+from canarysync.ledger import DECIDED
+from canarysync.model import Observation, State
 from canarysync.step import FINAL, Outcome, Step
 
 K = TypeVar("K", bound=Hashable)
@@ -27,10 +28,33 @@ class Place(StrEnum):
     BLOCKED = "blocked"
 
 
+class Waiting(StrEnum):
+    """What a tracked file waits for; HELD is for a person, UNFILED has its outcome and could not be moved yet."""
+
+    NEW = "new"
+    UNSETTLED = "unsettled"
+    TWIN = "twin"
+    BLOCKED = "blocked"
+    DEFERRED = "deferred"
+    IN_DOUBT = "in_doubt"
+    HELD = "held"
+    UNFILED = "unfiled"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many files wait for what; ``oldest_s`` is when the first of them was first seen (monotonic), those that
+    are held left aside, None when there is none."""
+
+    waiting: Counter[Waiting]
+    oldest_s: float | None
+
+
 @dataclass(slots=True)
 class Track:
-    """What is known of one file between visits."""
+    """What is known of one file between visits. ``found_s`` is when it was first seen (monotonic)."""
 
+    found_s: float = 0.0
     place: Place = Place.READY
     since: Observation | None = None
     step: Step | None = None
@@ -41,9 +65,11 @@ class Track:
 
 
 class Tracks(Generic[K]):
-    """All tracked files of one route. Times are monotonic seconds and come in as parameters."""
+    """All tracked files of one route. Times are monotonic seconds and come in as parameters; ``clock`` tells those
+    at which files were first seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        self._clock = clock
         self._tracks: dict[K, Track] = {}
         self._ready: deque[K] = deque()
         self._blocked: deque[K] = deque()
@@ -68,6 +94,21 @@ class Tracks(Generic[K]):
         """What the last visit came to; None before the first."""
         return self._tracks[key].step
 
+    def age_s(self, key: K) -> float:
+        """For how many seconds it has been known."""
+        return self._clock() - self._tracks[key].found_s
+
+    def tally(self) -> Tally:
+        """Who waits for what."""
+        waiting: Counter[Waiting] = Counter()
+        oldest_s: float | None = None
+        for track in self._tracks.values():  # in the order in which they were found
+            why = _waits_for(track.step)
+            waiting[why] += 1
+            if oldest_s is None and why is not Waiting.HELD:
+                oldest_s = track.found_s
+        return Tally(waiting, oldest_s)
+
     def crowded(self) -> bool:
         """Whether a scan should pause."""
         return len(self._tracks) - self.recorded >= WINDOW or len(self._ready) >= WINDOW // 20
@@ -77,7 +118,7 @@ class Tracks(Generic[K]):
     def found(self, key: K) -> None:
         """A scan came by it: of interest unless it is tracked already."""
         if key not in self._tracks:
-            self._tracks[key] = Track()
+            self._tracks[key] = Track(self._clock())
             self._ready.append(key)
 
     def hinted(self, key: K) -> None:
@@ -195,3 +236,21 @@ class Tracks(Generic[K]):
     def has_blocked(self) -> bool:
         """Whether a file waits for the API."""
         return bool(self._blocked)
+
+
+def _waits_for(step: Step | None) -> Waiting:
+    """What the entry is counts for more than what became of the last visit: while the API is away, say."""
+    entry = step.entry if step is not None and step.outcome is not Outcome.TWIN else None
+    if entry is not None and entry.state in DECIDED:
+        return Waiting.UNFILED
+    if entry is not None and entry.state is State.IN_DOUBT:
+        return Waiting.HELD if entry.for_a_person else Waiting.IN_DOUBT
+    return _WAITING.get(step.outcome, Waiting.NEW) if step is not None else Waiting.NEW
+
+
+_WAITING = {
+    Outcome.UNSETTLED: Waiting.UNSETTLED,
+    Outcome.TWIN: Waiting.TWIN,
+    Outcome.BLOCKED: Waiting.BLOCKED,
+    Outcome.DEFERRED: Waiting.DEFERRED,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -74,7 +75,7 @@ def test_json() -> None:
     line = json.loads(logged("json", "a\nb", file="\udcff é\n", attempts=2, again_in_s=1.5, held=True, why=None))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("time"))
     assert line == {
-        "level": "warning", "message": "a\nb", "file": r"\xff é\n", "attempts": 2, "again_in_s": 1.5, "held": True,
+        "level": "warning", "message": r"a\nb", "file": r"\xff é\n", "attempts": 2, "again_in_s": 1.5, "held": True,
     }  # fmt: skip
 
 
@@ -152,3 +153,40 @@ def test_where_an_error_came_from_without_what_it_says() -> None:
         told = where(error)
     assert re.fullmatch(r"KeyError at test_logs\.py:\d+ test_where\w+ > test_logs\.py:\d+ _fails", told)
     assert where(ValueError("27")) == "ValueError at "
+
+
+# --- under systemd -----------------------------------------------------------------------------------
+
+
+def journalled(tmp_path: Path, format: str, level: int, stream: str | None = None) -> str:
+    """What an event writes to a stderr that is a file; ``stream``: $JOURNAL_STREAM, by default it names that file."""
+    path = tmp_path / "journal"
+    with path.open("w") as file, contextlib.redirect_stderr(file):
+        stat = path.stat()
+        named = f"{stat.st_dev}:{stat.st_ino}" if stream is None else stream
+        set_up("debug", format, environment={"JOURNAL_STREAM": named})
+        event(logging.getLogger("canarysync.x"), level, "uploaded", file="a\n<0>b")
+    return path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("level", "priority"), [(logging.DEBUG, 7), (logging.INFO, 6), (logging.WARNING, 4), (logging.ERROR, 3)]
+)
+def test_the_journal_gets_priorities_and_no_times(tmp_path: Path, level: int, priority: int) -> None:
+    assert journalled(tmp_path, "text", level) == rf"<{priority}>uploaded file=a\n<0>b" + "\n"
+    line = journalled(tmp_path, "json", level)
+    assert line.startswith(f"<{priority}>{{")
+    told = {"level": logging.getLevelName(level).lower(), "message": "uploaded", "file": r"a\n<0>b"}
+    assert json.loads(line[3:]) == told
+
+
+@pytest.mark.parametrize("stream", ["", "1:2", "x"])
+def test_what_is_not_the_journal_is_a_file(tmp_path: Path, stream: str) -> None:
+    """A redirected stderr leaves the variable behind, which then names another stream."""
+    assert text_fields(journalled(tmp_path, "text", logging.INFO, stream)) == r"uploaded file=a\n<0>b"
+
+
+def test_no_field_is_cut_in_one_format_and_whole_in_the_other() -> None:
+    way = "x" * 1500
+    assert way in logged("json", why=way)
+    assert way in logged("text", why=way)

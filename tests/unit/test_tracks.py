@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -10,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from canarysync.ledger import Entry
-from canarysync.model import Kind, Observation, Signature, State
+from canarysync.model import Held, Kind, Observation, Signature, State
 from canarysync.step import FINAL, Outcome, Step
-from canarysync.tracks import WINDOW, Place, Tracks
+from canarysync.tracks import WINDOW, Place, Tally, Tracks
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SEEN = Observation("a", Kind.FILE, 0.0, Signature(1, 2, 3, 4))
@@ -334,3 +336,35 @@ class TracksMachine(RuleBasedStateMachine):
 
 TestTracks = TracksMachine.TestCase
 TestTracks.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+
+# --- what waits for what ------------------------------------------------------------------------------
+
+
+def test_a_tally_counts_by_what_each_file_waits_for() -> None:
+    now_s = 100.0
+    tracks: Tracks[str] = Tracks(lambda: now_s)
+    held = replace(entry("h"), state=State.IN_DOUBT, held=Held.NEAR)
+    steps = {
+        "held": Step(Outcome.IN_DOUBT, held=True, entry=held, wait_s=1.0),
+        "held, no API": Step(Outcome.BLOCKED, entry=held),
+        "resolved": Step(Outcome.IN_DOUBT, entry=replace(held, resolution="send-again"), wait_s=1.0),
+        "unfiled": Step(Outcome.DEFERRED, entry=replace(held, state=State.UPLOADED), wait_s=1.0),
+        "deferred": Step(Outcome.DEFERRED, entry=replace(held, state=State.DEFERRED), wait_s=1.0),
+        "twin of one held": Step(Outcome.TWIN, held=True, entry=held, wait_s=1.0),
+        "no API": Step(Outcome.BLOCKED),
+        "growing": Step(Outcome.UNSETTLED, wait_s=1.0),
+        "done": Step(Outcome.UPLOADED),
+    }
+    assert tracks.tally() == Tally(Counter(), None)
+    for key, step in steps.items():
+        tracks.found(key)
+        assert tracks.take() is not None
+        tracks.visited(key, step, None, now_s)
+        now_s += 1
+    tracks.found("new")
+    assert tracks.tally() == Tally(
+        Counter(held=2, in_doubt=1, unfiled=1, deferred=1, twin=1, blocked=1, unsettled=1, new=1),  # type: ignore[arg-type]
+        oldest_s=102.0,
+    )
+    assert tracks.age_s("growing") == 2.0
