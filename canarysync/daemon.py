@@ -15,13 +15,14 @@ from canarysync import gate
 from canarysync.config import Route
 from canarysync.errors import IoTrouble, LedgerError
 from canarysync.folder import check_apart
+from canarysync.health import RouteVitals, Vitals
 from canarysync.lane import Chunk, Key, Lane, Visit
 from canarysync.ledger import Entry
 from canarysync.logs import event
 from canarysync.model import Observation
 from canarysync.outcomes import Tools
 from canarysync.recovery import part_with_orphans
-from canarysync.report import Event, Reporter, Summary
+from canarysync.report import API, LEDGER, Event, Reporter, Summary
 from canarysync.step import ApiDown, ApiUp, Outcome, Step
 from canarysync.tracks import Place, Track, Tracks
 from canarysync.workers import Workers
@@ -62,7 +63,12 @@ class _Stop:
     signal: int
 
 
-_Message = _Hint | _Visited | _Scanned | _Stop
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    answer: Callable[[Vitals], None]
+
+
+_Message = _Hint | _Visited | _Scanned | _Stop | _Ask
 
 
 @dataclass(slots=True)
@@ -70,7 +76,7 @@ class _Desk:
     """One lane as the loop sees it."""
 
     lane: Lane
-    tracks: Tracks[Key] = field(default_factory=Tracks)
+    tracks: Tracks[Key] = field(default_factory=lambda: Tracks(time.monotonic))
     scanning: bool = False
     scan_wanted: bool = True
     scans_finished: int = 0
@@ -78,6 +84,17 @@ class _Desk:
     trouble: str = ""
     hints: int = 0
     next_scan_s: float = 0.0
+    scanned_s: float | None = None
+    listed_s: float = field(default_factory=time.monotonic)
+    visited_s: float = field(default_factory=time.monotonic)
+
+    def vitals(self) -> RouteVitals:
+        """How the route is."""
+        lane, tracks = self.lane, self.tracks
+        return RouteVitals(
+            lane.route.name, lane.rescan_s, tracks.tally(), tracks.crowded(), self.trouble, self.scanned_s,
+            self.listed_s, self.visited_s,
+        )  # fmt: skip
 
 
 class Daemon:
@@ -135,6 +152,20 @@ class Daemon:
         """Ask the loop to drain and end. Safe from a signal handler and from any thread."""
         self._inbox.put(_Stop(signal_number))
 
+    def vitals(self, patience_s: float) -> Vitals | None:
+        """What the loop says of itself; None if it does not answer within ``patience_s``. Safe from any thread."""
+        answer: SimpleQueue[Vitals] = SimpleQueue()
+        self._inbox.put(_Ask(answer.put))
+        try:
+            return answer.get(timeout=patience_s)
+        except Empty:
+            return None
+
+    def _vitals(self) -> Vitals:
+        busy = self._visiting + sum(desk.scanning for desk in self._desks)
+        routes = [desk.vitals() for desk in self._desks]
+        return Vitals(time.monotonic(), routes, self._gate.reason, self._concurrency + len(routes), busy)
+
     def stop_on_signals(self) -> None:
         """SIGTERM and SIGINT drain; a second SIGINT ends at once, as a crash would: the ledger allows for it."""
 
@@ -181,6 +212,7 @@ class Daemon:
         self._until_s = time.monotonic() + self._wait_s
         while self._stopped_by is None:
             now_s = time.monotonic()
+            self._reporter.turn()
             self._ledger.check_sound()
             self._start_scans(now_s)
             self._start_visits(now_s)
@@ -204,8 +236,9 @@ class Daemon:
         """With nothing to do, let others see what was filed last. That it was can be found out again."""
         try:
             self._ledger.flush()
+            self._reporter.standing(LEDGER, "")
         except LedgerError as error:
-            event(_log, logging.ERROR, f"cannot {error.operation}", why=error.cause)
+            self._reporter.standing(LEDGER, f"cannot {error.operation}: {error.cause}")
 
     def _take(self, message: _Message) -> None:
         match message:
@@ -221,6 +254,8 @@ class Daemon:
                 self._scanned(self._desks[lane], chunk)
             case _Stop(number):
                 self._stopped_by = number
+            case _Ask(answer):
+                answer(self._vitals())
 
     def _pause_s(self, now_s: float) -> float | None:
         """Seconds until the next thing is due; None while only messages can bring any."""
@@ -247,7 +282,9 @@ class Daemon:
         self._workers.do(lambda: _Scanned(number, lane.scan_on()))
 
     def _scanned(self, desk: _Desk, chunk: Chunk) -> None:
-        desk.scanning = False
+        desk.scanning, desk.listed_s = False, time.monotonic()
+        if chunk.finished:
+            desk.scanned_s = desk.listed_s
         if chunk.gone:
             self._lost(desk, chunk.trouble)
         elif desk.gone:
@@ -309,8 +346,9 @@ class Daemon:
     def _visited(self, message: _Visited) -> None:
         self._visiting -= 1
         desk, step = self._desks[message.lane], message.visit.step
+        desk.visited_s = time.monotonic()
         self._learn(step, message.probe)
-        before = desk.tracks.last_step(message.key)
+        before, age_s = desk.tracks.last_step(message.key), desk.tracks.age_s(message.key)
         desk.tracks.visited(message.key, step, message.visit.since, time.monotonic())
         self._pass_on(None if step.outcome is Outcome.TWIN else step.entry)
         self._pass_on(step.parted)
@@ -318,7 +356,7 @@ class Daemon:
             desk.tracks.unblock()  # the gate opened while this visit was under way
         if step.parted is not None and step.parted.detached:
             desk.tracks.found(Key(message.key.name, step.parted.id))
-        self._reporter.step(desk.lane.route.name, message.key.name, step, before)
+        self._reporter.step(desk.lane.route.name, message.key.name, step, before, age_s)
 
     def _pass_on(self, entry: Entry | None) -> None:
         """An entry came further: files in all routes may wait for it, as its twins."""
@@ -331,14 +369,13 @@ class Daemon:
         if isinstance(step.api, ApiUp) and self._gate.asked and not probe:
             return  # it was under way when the API asked for a pause
         if isinstance(step.api, ApiUp):
-            if self._gate.reason:
-                event(_log, logging.WARNING, "the API answers again")
+            self._reporter.standing(API, "")
             self._gate = gate.opened()
             for desk in self._desks:
                 desk.tracks.unblock()
         elif isinstance(step.api, ApiDown):
             if not self._gate.reason:
-                event(_log, logging.WARNING, "the API cannot be used, files wait", why=step.api.reason)
+                self._reporter.standing(API, step.api.reason)
             now_s = time.monotonic()
             if probe or not self._gate.reason:
                 self._gate = gate.shut(self._gate, step.api.reason, now_s, random(), step.api.pause_s)
@@ -367,6 +404,7 @@ class Daemon:
                 self._visited(message)
 
     def _summed_up(self) -> Summary:
+        self._reporter.close()
         summary = self._reporter.summary
         summary.stopped_by = self._stopped_by
         for desk in self._desks:

@@ -242,8 +242,7 @@ class Lane:
             reason = error.strerror or type(error).__name__
             return Visit(Step(Outcome.DEFERRED, reason, _TROUBLE_WAIT_S, trouble=True), since)
         except Exception as error:
-            event(_log, logging.ERROR, "defect", route=self.route.name, file=key.name, error=where(error))
-            return Visit(Step(Outcome.DEFERRED, "a defect in canarysync, see the log", _DEFECT_WAIT_S), since)
+            return Visit(Step(Outcome.DEFERRED, f"a defect: {where(error)}", _DEFECT_WAIT_S, trouble=True), since)
 
     def _visit(self, key: Key, since: Observation | None, may_send: bool) -> Visit:
         pipeline = self._pipeline

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -102,6 +103,8 @@ class Http:
     """
 
     def __init__(self, config: ApiConfig, environment: Mapping[str, str]) -> None:
+        self.observer: Callable[[str, Reply, float], None] = lambda call, reply, seconds: None
+        """Told of every request: the last part of its path, what came back, and how long it took."""
         self._base = config.url.rstrip("/")
         self._timeout = (config.connect_timeout_s, config.read_timeout_s)
         self._most_s = config.connect_timeout_s + 2 * config.read_timeout_s
@@ -124,6 +127,14 @@ class Http:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None, most_bytes: int = 1 << 20
     ) -> Reply:
         """One attempt. Redirects are not followed; an answer is read up to ``most_bytes`` and for a bounded time."""
+        began_s = time.monotonic()
+        reply = self._attempt(method, path, headers, body, most_bytes)
+        self.observer(path.rpartition("/")[2], reply, time.monotonic() - began_s)
+        return reply
+
+    def _attempt(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, most_bytes: int
+    ) -> Reply:
         request = _this_thread.request = _Request()
         with self._deadlines.within(self._most_s, request.cut):
             try:
