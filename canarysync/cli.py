@@ -244,6 +244,7 @@ def _load(path: Path | None) -> Config:
 
     config = configs.load(configs.find(path, os.environ, Path.cwd()))
     logs.set_up(config.log.level, config.log.format)
+    logs.catch_threads()
     return config
 
 
@@ -259,7 +260,7 @@ def _exit_for_signal(summary: Summary) -> None:
 
 def main() -> None:
     """The one error boundary: known errors as prose, anything else as a defect, without values."""
-    from canarysync.logs import where
+    from canarysync.logs import complain, where
 
     try:
         cli.main(standalone_mode=False)
@@ -276,15 +277,16 @@ def main() -> None:
     except OSError as error:
         _tell(from_os("go on", "", error))
     except Exception as error:
-        click.echo(f"canarysync: unexpected, a defect: {where(error)}", err=True)
+        complain(f"canarysync: unexpected, a defect: {where(error)}")
         sys.exit(Exit.DEFECT)
 
 
 def _tell(error: CanarysyncError) -> NoReturn:
+    from canarysync.logs import complain
     from canarysync.views import error_lines
 
     for line in error_lines(error):
-        click.echo(line, err=True)
+        complain(line)
     sys.exit(error.exit_code)
 
 

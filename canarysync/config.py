@@ -89,6 +89,21 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """An IP address, without brackets, and a port; 0 stands for any that is free."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """``listen``: where they are served; None for nowhere."""
+
+    listen: Listen | None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration. All paths are absolute if ``path``, that of its file, is."""
 
@@ -97,6 +112,7 @@ class Config:
     routes: tuple[Route, ...]
     state: Path
     log: Log
+    metrics: Metrics
 
 
 def find(explicit: Path | None, env: Mapping[str, str], cwd: Path) -> Path:
@@ -193,7 +209,15 @@ def _config(value: Values, path: Path) -> Config:
         routes=tuple(_route(route, base) for route in value["routes"]),
         state=base / value["state"],
         log=Log(value["log"]["level"], value["log"]["format"]),
+        metrics=Metrics(_listen(value["metrics"]["listen"])),
     )
+
+
+def _listen(address: str | None) -> Listen | None:
+    if address is None:
+        return None
+    host, _, port = address.rpartition(":")
+    return Listen(host.strip("[]"), int(port))
 
 
 def _api(api: Values, base: Path) -> Api:

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from canarysync import state
+from canarysync import __version__, state
 from canarysync.auth import read_secret, tokens_for
 from canarysync.calls import Calls
-from canarysync.config import Config
+from canarysync.config import Config, Listen
 from canarysync.daemon import Daemon
 from canarysync.errors import CanarysyncError, LedgerDamaged
 from canarysync.ledger_sqlite import Access, SqliteLedger
@@ -85,6 +86,8 @@ def service(
     if secret is not None:
         read_secret(secret, environment)  # a missing secret is said at the start, not at the first file
     lock = state.take(config.state)
+    level = logging.DEBUG if once else logging.INFO
+    event(_log, level, "starting", version=__version__, config=config.path, api=config.api.url)
     try:
         with closing(Http(config.api, environment)) as http, open_ledger(config.state) as ledger:
             ledger.bind(config.api.url)
@@ -97,6 +100,25 @@ def service(
                 read_back_wait_s=config.api.read_back_wait_s,
                 endpoint=config.api.url,
             )
-            yield Daemon(config.routes, tools, config.api.concurrency, once=once, wait_s=wait_s, observer=observer)
+            make = partial(Daemon, config.routes, tools, config.api.concurrency, once=once, wait_s=wait_s)
+            if config.metrics.listen is None or once:
+                yield make(observer=observer)
+            else:
+                with _measured(make, http, config.metrics.listen) as daemon:
+                    yield daemon
     finally:
         lock.release()
+        event(_log, level, "stopped")
+
+
+@contextmanager
+def _measured(make: Callable[..., Daemon], http: Http, listen: Listen) -> Iterator[Daemon]:
+    """A daemon whose metrics are served. Raises SetupError or IoTrouble where they cannot be."""
+    from canarysync.metrics import Meter, exposed
+
+    meter = Meter()
+    http.observer = meter.requested
+    daemon = make(observer=meter.visited)
+    with exposed(meter, listen.host, listen.port, daemon.vitals) as url:
+        event(_log, logging.INFO, "metrics are served", url=f"{url}/metrics")
+        yield daemon

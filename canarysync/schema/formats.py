@@ -19,6 +19,7 @@ _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LISTEN = re.compile(r"(?P<host>[0-9.]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
 _SECRET = re.compile(r"[0-9A-Fa-f]{4,}:.*|eyJ.*", re.DOTALL)  # an API key (1A2B3C:base64), a JWT
 
 
@@ -77,6 +78,17 @@ def _is_api_url(text: str) -> bool:
 def _is_proxy_url(text: str) -> bool:
     url = _split(text)
     return url is not None and url.scheme in {"http", "https"} and url.path in {"", "/"} and not url.query
+
+
+def _is_listen_address(text: str) -> bool:
+    found = _LISTEN.fullmatch(text)
+    if found is None or int(found["port"]) > 65535:
+        return False
+    host = found["host"].strip("[]")
+    try:
+        return ipaddress.ip_address(host).version == (6 if text.startswith("[") else 4)
+    except ValueError:
+        return False
 
 
 def _split(text: str) -> SplitResult | None:
@@ -174,6 +186,11 @@ FORMATS = {
     "path": Format(_is_path, "a path", _path_hint),
     "api-url": Format(_is_api_url, "an https address such as https://rest.eus.canaryspeech.com", _url_hint),
     "proxy-url": Format(_is_proxy_url, "the address of a proxy such as http://proxy.example:3128", _proxy_hint),
+    "listen-address": Format(
+        _is_listen_address,
+        "an IP address and a port such as 127.0.0.1:9464 or [::1]:9464",
+        _says("Write the address in digits; 0.0.0.0 (and [::] for IPv6) means all of this machine."),
+    ),
     "route-name": Format(is_route_name, "a short name such as clinic-a", _NAME_HINT),
     "group-name": Format(is_route_name, "the name of a group", _NAME_HINT),
     "file-pattern": Format(_is_file_pattern, "a pattern of file names such as *.json", _pattern_hint),

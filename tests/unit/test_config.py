@@ -18,6 +18,7 @@ from canarysync.config import (
     Config,
     DoubtPolicy,
     Log,
+    Metrics,
     Route,
     SecretKind,
     SecretRef,
@@ -90,6 +91,7 @@ def test_the_shortest_configuration_has_the_defaults_of_the_schema() -> None:
         ),
         state=Path("/var/lib/canarysync"),
         log=Log("info", "text"),
+        metrics=Metrics(None),
     )
 
 
@@ -122,6 +124,7 @@ ANOTHER: dict[str, object] = {
     "state": "state",
     "log.level": "debug",
     "log.format": "json",
+    "metrics.listen": "[::1]:0",
 }
 
 
@@ -155,7 +158,7 @@ def changed_fields(name: str) -> set[str]:
     """The fields of the configuration that the key called ``name`` has a say in."""
     plain, other = read(MINIMAL), read(json.dumps(with_key(name, ANOTHER[name])))
     changed = {field for field in ("path", "state") if getattr(other, field) != getattr(plain, field)}
-    for part in ("api", "log", "routes"):
+    for part in ("api", "log", "metrics", "routes"):
         now, was = getattr(other, part), getattr(plain, part)
         now, was = (now[0], was[0]) if part == "routes" else (now, was)
         changed |= {f"{part}.{f.name}" for f in fields(now) if getattr(now, f.name) != getattr(was, f.name)}
@@ -168,7 +171,7 @@ def test_every_key_of_the_schema_is_read(name: str) -> None:
 
 
 def test_every_field_of_the_configuration_comes_from_a_key() -> None:
-    parts = {"api": Api, "log": Log, "routes": Route}
+    parts = {"api": Api, "log": Log, "metrics": Metrics, "routes": Route}
     known = {f"{part}.{field.name}" for part, kind in parts.items() for field in fields(kind)}
     assert set().union(*map(changed_fields, ANOTHER)) == known | {"state"}
     assert {field.name for field in fields(Config)} == {*parts, "state", "path"}
