@@ -19,7 +19,7 @@ from canarysync.folder import check_apart
 from canarysync.model import Token
 from canarysync.mounts import mount_at
 from canarysync.settle import quiet_period_s
-from canarysync.upload import Http, proxies
+from canarysync.upload import Http, proxies, without_password
 
 
 class Grade(StrEnum):
@@ -49,7 +49,7 @@ def check(config: Config, environment: Mapping[str, str], now: Callable[[], date
     secret = list(_secret(config, environment))
     yield from secret
     proxy = proxies(config.api, environment).get("https")
-    yield Finding(Grade.OK, "proxy", proxy or "none")
+    yield Finding(Grade.OK, "proxy", without_password(proxy) if proxy else "none")
     yield Finding(Grade.OK, "CA bundle", str(config.api.ca_bundle or "the one that comes with certifi"))
     if all(finding.grade is not Grade.PROBLEM for finding in secret):
         yield from _api(config, environment, now)

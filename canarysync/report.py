@@ -163,10 +163,11 @@ class Reporter:
             self._tell(level, key.trouble.lasts, key, story)
 
     def close(self) -> None:
-        """The run ends: say what is over, and of what is not, how many files it leaves."""
+        """The run ends: say what is over, and of what is not, how many files it is by now."""
         self._say_over(0.0)
         for key, story in self._troubles.lasting():
-            self._tell(key.trouble.level, key.trouble.lasts, key, story)
+            if story.times > 1:
+                self._tell(key.trouble.level, key.trouble.lasts, key, story)
 
     def _say_over(self, linger_s: float) -> None:
         for key, story in self._troubles.over(self._clock(), linger_s):

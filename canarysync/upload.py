@@ -223,6 +223,12 @@ def proxies(config: ApiConfig, environment: Mapping[str, str]) -> dict[str, str]
     return {"https": proxy}
 
 
+def without_password(url: str) -> str:
+    """A proxy's address, to be shown: HTTPS_PROXY may hold a user and password."""
+    head, at, host = url.rpartition("@")
+    return f"{head.partition('://')[0]}://…@{host}" if at else url
+
+
 def _no_answer(error: BaseException) -> NoAnswer:
     root = _root(error)
     words = root.args[0] if isinstance(root, OSError) and root.args else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -9,17 +10,22 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from canarysync import logs
+from canarysync import cli, logs
+from canarysync.answers import Answer
 from canarysync.errors import Exit
+from canarysync.metrics import Meter
 from canarysync.report import Summary
 from canarysync.sandbox import SANDBOX_API_KEY, Sandbox
 from canarysync.sandbox.tokens import Tokens
-from tests.support import ASSESSMENT, PATIENCE_S, Site, make_site, score
+from canarysync.service import service
+from tests.support import ASSESSMENT, PATIENCE_S, Site, make_site, score, unique_assessment, wait_for
+from tests.system.raw_api import Asked, RawApi, plain
 
 WORD = "CANARY-VALUE-7f3"
 DIGITS = "918273645"
@@ -55,8 +61,8 @@ class Seen:
         if folder.is_dir():
             self._ledger += b"".join(path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file())
 
-    def assert_nothing_of(self, *texts: str, responses: bool = False) -> None:
-        """``responses``: the server's own words in error sidecars are looked at too."""
+    def assert_nothing_of(self, *texts: str, responses: bool = False, sidecars: bool = True) -> None:
+        """``responses``: the server's own words in error sidecars are looked at too; ``sidecars``: they are at all."""
         self.look_at_the_ledger()
         printed = self._capture.readouterr()
         self._printed += printed.out + printed.err
@@ -64,7 +70,7 @@ class Seen:
             "the log": self._log.getvalue(),
             "stdout and stderr": self._printed,
             "the ledger": self._ledger.decode("utf-8", "replace"),
-            **{path.name: _told(path, responses) for path in self._sidecars()},
+            **({path.name: _told(path, responses) for path in self._sidecars()} if sidecars else {}),
         }
         for place, content in places.items():
             for text in texts:
@@ -341,3 +347,109 @@ def test_a_defect_at_the_folder_ends_the_run_and_is_no_secret_teller(
     assert run_with(broken, site) in (Exit.TRY_AGAIN, Exit.DEFECT)
     assert site.waiting() == ["visit.json"]
     seen.assert_nothing_of(*VALUES, SANDBOX_API_KEY)
+
+
+# --- whatever the server says, whoever asks ------------------------------------------------------------
+
+KEY = "canary_key_5c1"
+"""A key in the files: problems may name it, nothing else."""
+SCORE_ID = "CANARY-SCORE-ID-2e9"
+"""Receipts name it, nothing else."""
+PASSWORD = "canary-password-88d"
+
+
+ECHOES = [
+    *(("put", status) for status in (b"200", b"302", b"403", b"422", b"500", b"503")),
+    *(("scores", status) for status in (b"200", b"500")),
+    *(("token", status) for status in (b"200", b"400")),
+]
+
+
+def echo(endpoint: str, status: bytes, asked: Asked) -> Iterator[bytes] | None:
+    """Says back what it was told, in every part of the answer; gets to the list of scores by way of a doubt."""
+    if asked.endpoint != endpoint:
+        return plain(b"", status=b"500 Oops") if (asked.endpoint, endpoint) == ("put", "scores") else None
+    word, told = WORD.encode(), {"uuid": WORD, "scores": [WORD, DIGITS], "accessToken": f"{WORD} {DIGITS}"}
+    said = told | {"echo": [asked.body.decode(), *asked.headers.values()]}
+    headers = b"Retry-After: " + word, b"X-Echo: " + word, b"Location: http://127.0.0.1:1/" + word
+    return plain(json.dumps(said).encode(), *headers, status=status + b" " + word)
+
+
+def test_what_the_server_says_back_is_only_in_the_sidecar_of_a_refusal(
+    tmp_path: Path, log: io.StringIO, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with RawApi() as api:
+        site = make_site(tmp_path, api.url)
+        seen = Seen(site, log, capfd)
+        for number, (endpoint, status) in enumerate(ECHOES):
+            api.says = partial(echo, endpoint, status)
+            site.put(f"{number}.json", secret(number, assessmentId=unique_assessment()))
+            wait_for(partial(heard, site, api, endpoint), f"{endpoint} to be asked")
+    seen.assert_nothing_of(*VALUES, SANDBOX_API_KEY, "access-secret")
+    assert WORD in "".join(path.read_text() for path in site.failed.glob("*.error.json")), "it is documented"
+
+
+def heard(site: Site, api: RawApi, endpoint: str) -> bool:
+    """Whether one pass more asked the ``endpoint``."""
+    before = len(api.asked)
+    site.once()
+    return endpoint in {asked.endpoint for asked in api.asked[before:]}
+
+
+def with_json(command: str) -> list[list[str]]:
+    """A command's ways to be called, as far as its options tell."""
+    options = {name for param in cli.cli.commands[command].params for name in param.opts}
+    config = ["--config", "CONFIG"] if "--config" in options else []
+    return [[command, *config], *([[command, *config, "--json"]] if "--json" in options else [])]
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """A command as the real program runs it, in this process."""
+    monkeypatch.setattr("sys.argv", ["canarysync", *arguments])
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # which it replaces
+    with contextlib.suppress(SystemExit):
+        cli.main()
+
+
+@pytest.mark.parametrize("log", ["text"], indirect=True)
+def test_no_command_tells_more(
+    site: Site, sandbox: Sandbox, seen: Seen, issued: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command, on a site with a file at every end and in every state."""
+    sandbox.faults.add("put:drop_before,times=1", "scores:status=403", "put:status=408,skip=2,times=1")
+    for number, name in enumerate(("held", "done", "waits", "late")):
+        inside = {"value": number, KEY: WORD}
+        site.put(f"{name}.json", secret(number, scoreId=SCORE_ID, scoreData=inside, extraData={KEY: SECRET}))
+        site.once()
+    site.put("bad.json", json.dumps(secret(9, scoreId=SCORE_ID, scoreData={KEY: WORD})))
+    site.once()
+    issued.append(PASSWORD)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:{PASSWORD}@127.0.0.1:1")
+    far = site.home / "far.yaml"
+    far.write_text(site.config_path.read_text().replace(sandbox.url, "https://api.invalid"))
+    for command in sorted(set(cli.cli.commands) - {"run", "sandbox", "demo", "init"}):
+        for arguments in with_json(command):
+            for config in (site.config_path, far):
+                call(monkeypatch, *(str(config) if part == "CONFIG" else part for part in arguments))
+    call(monkeypatch, "validate", "--json", str(site.failed / "bad.json"))
+    call(monkeypatch, "resolve", "held.json", "--send-again", "-c", str(site.config_path))
+    seen.assert_nothing_of(*VALUES, *issued)
+    seen.assert_nothing_of(SCORE_ID, KEY, sidecars=False)
+
+
+def test_nor_do_the_metrics(site: Site, sandbox: Sandbox) -> None:
+    """Nothing of a file is in them, not even its name; nor of the API's key, tokens or words."""
+    meter = Meter()
+    site.put(f"{WORD}.json", secret(1, scoreId=SCORE_ID))
+    site.put(f"{WORD}-bad.json", json.dumps({WORD: DIGITS}))
+    with service(site.config, os.environ, once=True, observer=meter.visited) as daemon:
+        daemon.run()
+    meter.requested("put-score", upload_answer(), 0.1)
+    text = meter.page(None).body.decode()
+    assert 'outcome="uploaded",route="clinic"} 1.0' in text
+    for value in (*VALUES, ASSESSMENT, SCORE_ID, SANDBOX_API_KEY):
+        assert value not in text
+
+
+def upload_answer() -> Answer:
+    return Answer(200, f"text/{WORD}", WORD.encode(), WORD)

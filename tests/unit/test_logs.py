@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import shlex
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from canarysync.logs import event, set_up, where
+from canarysync.logs import catch_threads, event, set_up, where
 
 HEAD = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG  |INFO   |WARNING|ERROR  ) ")
 LOGGERS = ("canarysync", "urllib3", "watchdog")
@@ -190,3 +191,19 @@ def test_no_field_is_cut_in_one_format_and_whole_in_the_other() -> None:
     way = "x" * 1500
     assert way in logged("json", why=way)
     assert way in logged("text", why=way)
+
+
+def test_a_thread_that_ends_with_an_error_is_told_without_its_message(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    stream = io.StringIO()
+    set_up("info", "text", stream)
+    catch_threads()
+    thread = threading.Thread(target=_fails, args=("the score was 27",), name="watch")
+    thread.start()
+    thread.join()
+    assert re.search(r'defect thread=watch error="KeyError at .*_fails"$', stream.getvalue().rstrip())
+    assert stream.getvalue().count("\n") == 1
+    assert "the score" not in stream.getvalue()
+    assert capfd.readouterr().err == ""

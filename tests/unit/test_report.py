@@ -89,7 +89,7 @@ def test_a_trouble_of_many_files_is_one_line_and_a_count(
 
 def test_each_trouble_and_each_route_has_its_own_word(told: pytest.LogCaptureFixture, reporter: Reporter) -> None:
     walk(reporter, "a.json", FULL)
-    walk(reporter, "a.json", FULL, route="other")
+    walk(reporter, "a.json", FULL, FULL, route="other")
     walk(reporter, "b.json", DENIED)
     assert messages(told) == [WAIT] * 3
 
