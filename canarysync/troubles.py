@@ -18,7 +18,8 @@ _REMINDERS_MOST_S = 86400.0
 
 @dataclass(slots=True)
 class Story:
-    """What is known of one trouble: how many files have it now, how many have had it, how often it was met.
+    """What is known of one trouble: how many files have it now, how many have had it (one that comes
+    back counts again), how often it was met.
 
     Times are monotonic seconds; ``since_s`` is when the last one was rid of it, None while one has it.
     """
