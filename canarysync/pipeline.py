@@ -45,7 +45,7 @@ TWIN_WAIT_S = 5.0
 """How soon a file is looked at again whose score another file is sending, if nobody says that it is through."""
 
 OBSTACLE_WAIT_S = 30.0
-"""How soon a file is looked at again that may not be read, or could not be moved."""
+"""How soon a file is looked at again that may not be read, or could not be moved; of many, one looks sooner."""
 
 
 class Pipeline:

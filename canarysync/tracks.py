@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -17,6 +17,9 @@ K = TypeVar("K", bound=Hashable)
 
 WINDOW = 10_000
 """So many files of a route are kept in mind before its scan pauses; the others are found when there is room."""
+
+TROUBLE_PROBE_S = 5.0
+"""Of all files that wait for one trouble to be over, one looks so often; the others go when it gets through."""
 
 
 class Place(StrEnum):
@@ -76,6 +79,7 @@ class Tracks(Generic[K]):
         self._timers: list[tuple[float, int, K]] = []
         self._twins: dict[str, dict[K, None]] = {}
         self._heard: dict[str, int] = {}
+        self._troubled: dict[str, dict[K, None]] = {}
         self._running = 0
         self._made = 0
         self.recorded = 0  # of those tracked: files whose state is in the ledger too, so that they crowd nobody out
@@ -136,6 +140,7 @@ class Tracks(Generic[K]):
         track = self._tracks[key]
         self._running -= 1
         self._count_recorded(track.step, -1)
+        self._out_of_trouble(key, track.step, step)
         track.step, track.since, track.visits = step, since, track.visits + 1
         again, track.again = track.again, False
         if step.outcome in FINAL or step.outcome is Outcome.GONE:
@@ -159,7 +164,8 @@ class Tracks(Generic[K]):
             track.place = Place.BLOCKED
             self._blocked.append(key)
             return
-        track.place, track.due_s = Place.WAITING, now_s + step.wait_s
+        wait_s = min(step.wait_s, TROUBLE_PROBE_S) if self._probes(key, step) else step.wait_s
+        track.place, track.due_s = Place.WAITING, now_s + wait_s
         self._made += 1
         heapq.heappush(self._timers, (track.due_s, self._made, key))
         if step.outcome is Outcome.TWIN and step.entry is not None:
@@ -167,6 +173,23 @@ class Tracks(Generic[K]):
                 self._make_ready(key, track)
                 return
             self._twins.setdefault(step.entry.id, {})[key] = None
+
+    def _probes(self, key: K, step: Step) -> bool:
+        """Whether this is the file that finds out for all that wait with it when their trouble is over."""
+        if not step.trouble:
+            return False
+        waiting = self._troubled.setdefault(step.reason, {})
+        waiting[key] = None
+        return next(iter(waiting)) == key
+
+    def _out_of_trouble(self, key: K, before: Step | None, step: Step) -> None:
+        """Where a trouble is over for one file, those that wait for the same look again."""
+        if before is None or not before.trouble or (step.trouble and step.reason == before.reason):
+            return
+        waiting = self._troubled.get(before.reason, {})
+        waiting.pop(key, None)
+        if step.outcome is not Outcome.GONE:  # which says nothing of the trouble
+            self._wake(self._troubled.pop(before.reason, ()))
 
     def heard_of(self, entry_id: str) -> None:
         """An entry came one step further: those that wait for it, as its twins, look again.
@@ -176,7 +199,10 @@ class Tracks(Generic[K]):
         if self._running:
             self._made += 1
             self._heard[entry_id] = self._made
-        for key in self._twins.pop(entry_id, ()):
+        self._wake(self._twins.pop(entry_id, ()))
+
+    def _wake(self, keys: Iterable[K]) -> None:
+        for key in keys:
             track = self._tracks.get(key)
             if track is not None and track.place is Place.WAITING:
                 self._make_ready(key, track)

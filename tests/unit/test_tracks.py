@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from canarysync.ledger import Entry
 from canarysync.model import Held, Kind, Observation, Signature, State
 from canarysync.step import FINAL, Outcome, Step
-from canarysync.tracks import WINDOW, Place, Tally, Tracks
+from canarysync.tracks import TROUBLE_PROBE_S, WINDOW, Place, Tally, Tracks
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SEEN = Observation("a", Kind.FILE, 0.0, Signature(1, 2, 3, 4))
@@ -368,3 +368,57 @@ def test_a_tally_counts_by_what_each_file_waits_for() -> None:
         oldest_s=102.0,
     )
     assert tracks.age_s("growing") == 2.0
+
+
+# --- a trouble that many files wait for -----------------------------------------------------------------
+
+FULL = Step(Outcome.DEFERRED, "not sent: no room in done/", 30.0, trouble=True)
+DENIED = Step(Outcome.DEFERRED, "not sent: no right to write in done/", 30.0, trouble=True)
+
+
+def troubled(*keys: str) -> Tracks[str]:
+    """Tracks in which all ``keys`` found no room, at 0 s."""
+    tracks = running(*keys)
+    for key in keys:
+        tracks.visited(key, FULL, None, 0.0)
+    return tracks
+
+
+def test_one_file_looks_whether_the_trouble_is_over_and_goes_on_looking() -> None:
+    tracks = troubled("a", "b", "c")
+    for now_s in (TROUBLE_PROBE_S, 2 * TROUBLE_PROBE_S):
+        assert tracks.next_due_s() == now_s
+        tracks.ripen(now_s)
+        assert taken(tracks) == ["a"]
+        tracks.visited("a", FULL, None, now_s)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UPLOADED, Outcome.BLOCKED, Outcome.DEFERRED])
+def test_when_it_gets_through_all_that_wait_for_the_same_go(outcome: Outcome) -> None:
+    tracks = troubled("a", "b", "c")
+    tracks.found("other")
+    assert taken(tracks) == ["other"]
+    tracks.visited("other", DENIED, None, 0.0)
+    tracks.ripen(TROUBLE_PROBE_S)
+    assert taken(tracks) == ["a", "other"]
+
+    tracks.visited("a", Step(outcome, wait_s=1.0), None, TROUBLE_PROBE_S)
+
+    assert taken(tracks) == ["b", "c"]
+    assert place(tracks, "other") is Place.RUNNING
+
+
+def test_a_file_that_goes_away_ends_no_trouble_and_another_looks_in_its_stead() -> None:
+    tracks = troubled("a", "b", "c")
+    tracks.ripen(TROUBLE_PROBE_S)
+    assert taken(tracks) == ["a"]
+    tracks.visited("a", Step(Outcome.GONE), None, TROUBLE_PROBE_S)
+    assert not tracks.has_ready()
+
+    tracks.ripen(30.0)
+    assert taken(tracks) == ["b", "c"]
+    tracks.visited("c", FULL, None, 30.0)
+    tracks.visited("b", FULL, None, 30.0)
+    assert tracks.next_due_s() == 30.0 + TROUBLE_PROBE_S
+    tracks.ripen(30.0 + TROUBLE_PROBE_S)
+    assert taken(tracks) == ["b"]
