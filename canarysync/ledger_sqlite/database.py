@@ -70,7 +70,8 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     CREATE UNIQUE INDEX scores_owner ON scores (fingerprint) WHERE state IN ({OWNING_SQL});
 
-    -- Names of files that waited while the ledger was lost: their scores may be at the API.
+    -- Names of files that waited while the ledger was lost: their scores may be at the API. They stay when a file
+    -- leaves the drop folder, since it may come back.
     CREATE TABLE suspects (
         route_id TEXT NOT NULL, name BLOB NOT NULL, fingerprint TEXT, PRIMARY KEY (route_id, name)
     ) WITHOUT ROWID;

@@ -256,6 +256,25 @@ def test_only_the_file_that_waited_is_suspect_not_the_next_of_its_name(site: Sit
     assert sandbox.requests["scores", 200] == looks
 
 
+def test_a_suspect_that_is_moved_aside_for_a_while_is_looked_for_all_the_same(site: Site, sandbox: Sandbox) -> None:
+    """So one may tidy up after a disaster. That a file left the drop folder says nothing of what the API has."""
+    site.put("0.json", score(0))
+    site.once()
+    taken_but_unanswered(site, sandbox, "doubt.json", 1)
+    lose(site)
+    sandbox.faults.add("token:status=503")
+    assert site.once().exit_code() == Exit.TRY_AGAIN
+    (site.drop / "doubt.json").rename(site.home / "aside.json")
+    assert site.once().exit_code() == Exit.OK
+    (site.home / "aside.json").rename(site.drop / "doubt again.json")
+    sandbox.faults.clear()
+
+    bring_home(site)
+
+    assert len(stored(sandbox)) == 2
+    assert site.receipt("doubt again.json")["outcome"] == "recovered"
+
+
 def test_where_the_api_lists_nothing_a_person_decides(tmp_path: Path, sandbox: Sandbox) -> None:
     site = make_site(tmp_path, sandbox.url)
     site.put("0.json", score(0))
