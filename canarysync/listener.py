@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 
 from canarysync.deadlines import Deadlines
-from canarysync.errors import IoTrouble, SetupError
+from canarysync.errors import IoTrouble, SetupError, no_thread
 from canarysync.logs import event, where
 
 _log = logging.getLogger(__name__)
@@ -44,7 +44,10 @@ def serving(host: str, port: int, pages: Pages) -> Iterator[str]:
     Raises SetupError for an address that we may not have, IoTrouble for one that is taken now.
     """
     with _server(host, port, pages) as server:
-        threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
+        try:
+            threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
+        except RuntimeError as error:
+            raise no_thread(error) from None
         try:
             yield f"http://{f'[{host}]' if ':' in host else host}:{server.server_address[1]}"
         finally:
