@@ -1,4 +1,4 @@
-"""An API on loopback that can answer with any bytes at any time."""
+"""An API on loopback that can answer with any bytes at any time, and what is true of it in the end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from tests.support import Site
 
 HANG_UP = b""
 
@@ -116,3 +118,12 @@ def plain(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> Iterator[b
     yield b"\r\n".join([b"HTTP/1.1 " + status, b"Content-Type: application/json", length, *headers, b"", b""])
     if body:
         yield body
+
+
+def assert_all_there_once(site: Site, api: RawApi, names: list[str]) -> None:
+    site.assert_all_done_once(names, api.stored)
+    for name in names:
+        receipt = site.receipt(name)
+        (body,) = (body for found, _, body in api.scores if found == receipt["uuid"])
+        sent = json.loads(body) | {"assessmentId": receipt["assessmentId"]}
+        assert sent == json.loads((site.done / name).read_bytes()), "the uuid is that of this very file's score"
