@@ -1,4 +1,4 @@
-"""Installed as a wheel, from an sdist, and editable, each into an environment of its own: it finds all it needs."""
+"""Installed as a wheel, from an sdist, and editable: each time it finds all it needs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 
 
 def call(*command: object, cwd: Path) -> str:
@@ -22,25 +23,33 @@ def call(*command: object, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
     """A copy of what git would give, so that builds leave nothing behind here."""
-    copy = tmp_path_factory.mktemp("checkout") / "canarysync"
+    copy = tmp_path / "checkout" / "canarysync"
     left_out = shutil.ignore_patterns(".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", ".*_cache")
     shutil.copytree(ROOT, copy, symlinks=True, ignore=left_out)
     return copy
 
 
-@pytest.mark.parametrize("how", ["wheel", "sdist", "editable"])
-def test_it_runs_wherever_it_is_installed_from(how: str, checkout: Path, tmp_path: Path) -> None:
+def source(how: str, checkout: Path, built: Path) -> list[object]:
+    """What pip is given to install it."""
+    if how == "editable":
+        return ["--editable", checkout]
+    call(sys.executable, "-m", "build", f"--{how}", "--outdir", built, checkout, cwd=built)
+    return [next(built.glob("*.whl" if how == "wheel" else "*.tar.gz"))]
+
+
+def test_it_runs_wherever_it_is_installed_from(checkout: Path, tmp_path: Path) -> None:
+    """In turn, in one new environment: its dependencies come with the first, its own files go before the next."""
     environment = tmp_path / "venv"
-    call(sys.executable, "-m", "venv", environment, cwd=tmp_path)
-    python, canarysync = environment / "bin" / "python", environment / "bin" / "canarysync"
-    source: list[object] = ["--editable", checkout]
-    if how != "editable":
-        call(sys.executable, "-m", "build", f"--{how}", "--outdir", tmp_path, checkout, cwd=tmp_path)
-        source = [next(tmp_path.glob("*.whl" if how == "wheel" else "*.tar.gz"))]
-    call(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *source, cwd=tmp_path)
-    assert "canarysync 0." in call(canarysync, "--version", cwd=tmp_path)
-    assert "put-score" in call(canarysync, "schema", "score", cwd=tmp_path)
-    assert "16 uploaded, 19 failed" in call(canarysync, "demo", cwd=tmp_path)
+    call(sys.executable, "-m", "venv", "--without-pip", environment, cwd=tmp_path)
+    pip = (*PIP, "--python", environment / "bin" / "python")
+    canarysync = environment / "bin" / "canarysync"
+    for how in ("wheel", "sdist", "editable"):
+        call(*pip, "install", *source(how, checkout, tmp_path), cwd=tmp_path)
+        assert "canarysync 0." in call(canarysync, "--version", cwd=tmp_path)
+        assert "put-score" in call(canarysync, "schema", "score", cwd=tmp_path)
+        assert "16 uploaded, 19 failed" in call(canarysync, "demo", cwd=tmp_path)
+        call(*pip, "uninstall", "--yes", "canarysync", cwd=tmp_path)
+        assert not canarysync.exists(), how
