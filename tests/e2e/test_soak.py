@@ -14,4 +14,4 @@ def test_nothing_is_lost_and_nothing_is_twice(tmp_path: Path) -> None:
     assert report.account.wrong == []
     assert report.account.done + report.account.failed.total() == 120
     assert report.tally["starts"] >= 2
-    assert report.tally["outages"] >= 2
+    assert report.tally["outages"] >= 1

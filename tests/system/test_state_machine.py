@@ -285,7 +285,7 @@ def score_in(content: bytes, name: str) -> Score:
 
 TestSync = Sync.TestCase
 TestSync.settings = settings(
-    max_examples=50,
+    max_examples=25,
     stateful_step_count=30,
     derandomize=True,
     deadline=None,
