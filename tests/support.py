@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import subprocess
 import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from canarysync import cli
 from canarysync.candidates import MARKER, PASSAGE
 from canarysync.config import Config, load
 from canarysync.folder import make_folders
@@ -23,7 +29,7 @@ from canarysync.service import service
 from canarysync.starter import starter_config
 
 ASSESSMENT = "0192530c-4ce5-7aa1-be9b-bc52dec8a184"
-PATIENCE_S = 60.0
+PATIENCE_S = float(os.environ.get("CANARYSYNC_TEST_PATIENCE_S", "60"))
 """How long a test waits for what must come true: only a failing test waits that long."""
 
 
@@ -50,6 +56,31 @@ def wait_for(condition: Callable[[], object], what: str, patience_s: float = PAT
             raise AssertionError(f"waited {patience_s:g} s for {what}")
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, 0.2)  # listing big folders all the time would slow down what is waited for
+
+
+@contextmanager
+def log_as_before() -> Iterator[None]:
+    """What is done meanwhile may set up canarysync's log; in the end it goes where it went."""
+    logger = logging.getLogger("canarysync")
+    before = (logger.handlers[:], logger.level, logger.propagate, logging.raiseExceptions)
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.level, logger.propagate, logging.raiseExceptions = before
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What ``canarysync ARGUMENTS`` prints and exits with, in this process: a start costs more than most commands.
+    For those that end by themselves; a run is to be stopped by signals, which are this process's own here."""
+    out, err = io.StringIO(), io.StringIO()
+    with log_as_before(), redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["canarysync", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 @dataclass
@@ -92,6 +123,10 @@ class Site:
         """A command of the real program."""
         command = [sys.executable, "-m", "canarysync", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S * 2, check=False, **more)
+
+    def told(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command ``name`` with this site's config, in this process."""
+        return command(name, *arguments, "-c", str(self.config_path))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """The real program in the background (default: the daemon); its log goes to ``home/log``."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from canarysync.sandbox import SANDBOX_API_KEY, Sandbox
-from tests.support import Site, score, stored
+from tests.support import Site, command, score, stored
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,13 +140,15 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
         ("a: [\n", "canarysync.yaml:"),
     ],
 )
-def test_a_bad_config_is_told_with_places_and_without_secrets(tmp_path: Path, text: str | None, told: str) -> None:
+def test_a_bad_config_is_told_with_places_and_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     if text is not None:
         (tmp_path / "canarysync.yaml").write_text(text)
-    for command in ("run", "run-once", "status", "check"):
-        arguments = [sys.executable, "-m", "canarysync", command, "-c", "canarysync.yaml"]
-        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 78, command
+    for name in ("run", "run-once", "status", "check"):
+        done = command(name, "-c", "canarysync.yaml")
+        assert done.returncode == 78, name
         assert told in done.stderr
         assert "c2VjcmV0" not in done.stderr
         assert "Traceback" not in done.stderr

@@ -6,7 +6,6 @@ import errno
 import grp
 import io
 import json
-import logging
 import os
 import shutil
 import socket
@@ -23,7 +22,7 @@ from canarysync import logs
 from canarysync.errors import Exit
 from canarysync.sandbox import Endpoint, Sandbox
 from canarysync.step import Outcome
-from tests.support import Site, make_site, score, stored
+from tests.support import Site, log_as_before, make_site, score, stored
 
 NAME = "visit.json"
 VALID = json.dumps(score(1))
@@ -64,19 +63,16 @@ def busy_site(tmp_path: Path, meanwhile: Meanwhile) -> Site:
 
 
 @pytest.fixture
-def log_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], io.StringIO]]:
+def log_of() -> Iterator[Callable[[str], io.StringIO]]:
     """Sends the log, in a format, to where it can be read."""
-    logger = logging.getLogger("canarysync")
-    before = (logger.handlers[:], logger.level, logger.propagate)
-    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
 
     def set_up(format: str) -> io.StringIO:
         stream = io.StringIO()
         logs.set_up("debug", format, stream)
         return stream
 
-    yield set_up
-    logger.handlers[:], logger.level, logger.propagate = before
+    with log_as_before():
+        yield set_up
 
 
 # --- another file system -----------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import json
-import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from canarysync.report import Summary
 from canarysync.sandbox import SANDBOX_API_KEY, Sandbox
 from canarysync.sandbox.tokens import Tokens
 from canarysync.service import service
-from tests.support import ASSESSMENT, PATIENCE_S, Site, make_site, score, unique_assessment, wait_for
+from tests.support import ASSESSMENT, PATIENCE_S, Site, log_as_before, make_site, score, unique_assessment, wait_for
 from tests.system.raw_api import Asked, RawApi, plain
 
 WORD = "CANARY-VALUE-7f3"
@@ -87,15 +86,12 @@ def _told(sidecar: Path, responses: bool) -> str:
 
 
 @pytest.fixture(params=["text", "json"])
-def log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def log(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
     """The log at its most talkative."""
-    logger = logging.getLogger("canarysync")
-    before = (logger.handlers[:], logger.level, logger.propagate)
-    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
     stream = io.StringIO()
-    logs.set_up("debug", request.param, stream)
-    yield stream
-    logger.handlers[:], logger.level, logger.propagate = before
+    with log_as_before():
+        logs.set_up("debug", request.param, stream)
+        yield stream
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def test_what_was_done_stays_done_and_what_was_in_doubt_is_found(
     assert site.receipt("again.json")["outcome"] == "duplicate"
     assert site.receipt("again.json")["uuid"] == site.receipt("1.json")["uuid"]
     assert site.waiting() == []
-    assert json.loads(site.cli("status", "--json", "-c", str(site.config_path)).stdout)["routes"][0]["done"] == 6
+    assert json.loads(site.told("status", "--json").stdout)["routes"][0]["done"] == 6
 
 
 @pytest.mark.parametrize("loss", [damage, tear])
@@ -201,7 +201,7 @@ def test_failures_are_taken_back_in_too(site: Site) -> None:
     lose(site)
     bring_home(site)
 
-    told = json.loads(site.cli("status", "--json", "-c", str(site.config_path)).stdout)["routes"][0]
+    told = json.loads(site.told("status", "--json").stdout)["routes"][0]
     assert before.outcomes[Outcome.FAILED] == told["failed"] == 2
     assert told["failed_by_code"] == {"invalid": 1, "refused": 1}
 
@@ -305,7 +305,7 @@ def test_beside_a_damaged_ledger_status_says_what_to_do(site: Site) -> None:
     site.once()
     damage(site)
 
-    told = site.cli("status", "-c", str(site.config_path))
+    told = site.told("status")
 
     assert told.returncode == Exit.TRY_AGAIN
     assert "start canarysync (again): it sets the database aside" in told.stderr
@@ -385,7 +385,7 @@ def test_a_marker_that_is_gone_is_told_of_and_can_be_restored(site: Site, sandbo
     (site.drop / ".canarysync").unlink()
 
     assert site.once().gone == ["clinic"]
-    told = site.cli("status", "-c", str(site.config_path)).stdout
+    told = site.told("status").stdout
     assert "the drop folder's marker is missing" in told
     command = told.partition("Then: ")[2].splitlines()[0]
     os.system(command)
@@ -422,7 +422,7 @@ def test_two_folders_that_are_one_are_refused(site: Site, linked: str) -> None:
     assert told.returncode == Exit.CONFIG
     assert "it is the same folder as" in told.stderr
     assert site.waiting() == ["visit.json"]
-    assert "it is the same folder as" in site.cli("check", "-c", str(site.config_path)).stdout
+    assert "it is the same folder as" in site.told("check").stdout
 
 
 def test_damage_that_shows_while_it_runs_ends_the_run_and_is_mended_at_the_next(site: Site, sandbox: Sandbox) -> None:

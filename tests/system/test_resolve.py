@@ -18,15 +18,15 @@ UNANSWERABLE = "scores:status=403"
 
 
 def resolve(site: Site, *arguments: str) -> str:
-    """The real command; what it printed."""
-    ended = site.cli("resolve", *arguments, "-c", str(site.config_path))
+    """The command; what it printed."""
+    ended = site.told("resolve", *arguments)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
 
 def refused(site: Site, *arguments: str) -> tuple[int, str]:
-    """The real command, which is expected to say no: its exit code, and what it said."""
-    ended = site.cli("resolve", *arguments, "-c", str(site.config_path))
+    """The command, which is expected to say no: its exit code, and what it said."""
+    ended = site.told("resolve", *arguments)
     assert ended.stdout == ""
     return ended.returncode, ended.stderr
 
@@ -39,7 +39,7 @@ def hold(site: Site, sandbox: Sandbox, name: str = "visit.json", number: int = 0
 
 
 def status(site: Site) -> dict[str, Any]:
-    return dict(json.loads(site.cli("status", "--json", "-c", str(site.config_path)).stdout)["routes"][0])
+    return dict(json.loads(site.told("status", "--json").stdout)["routes"][0])
 
 
 def test_it_is_there_says_the_person(site: Site, sandbox: Sandbox) -> None:

@@ -115,7 +115,7 @@ def test_status_of_an_unmounted_folder_is_not_that_of_an_empty_one(site: Site) -
     site.once()
     site.drop.rename(site.home / "away")
     site.drop.mkdir()
-    told = site.cli("status", "-c", str(site.config_path))
+    told = site.told("status")
     assert told.returncode == 75
     assert "marker is missing" in told.stdout
 
@@ -222,7 +222,7 @@ def test_status_says_why_nothing_is_sent(site: Site) -> None:
     site.put("visit.json", score(1))
     site.failed.rmdir()
 
-    told = site.cli("status", "-c", str(site.config_path))
+    told = site.told("status")
 
     assert told.returncode == Exit.TRY_AGAIN
     assert "nothing is sent: failed/ is not there" in told.stdout
