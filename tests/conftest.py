@@ -19,9 +19,12 @@ from tests.support import Site, make_site
 settings.register_profile("canarysync", max_examples=50, deadline=None)
 settings.load_profile("canarysync")
 
-# What the developer's shell says of proxies and configs is no part of a test.
+# What the developer's shell says of proxies and configs is no part of a test. Nor shall each of the many processes that
+# are started here compile all modules anew.
 for _name in ("CANARYSYNC_CONFIG", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "CREDENTIALS_DIRECTORY"):
     os.environ.pop(_name, None)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 _FORBIDDEN_FOLDER = "/var/lib/canarysync"
 _violations: list[str] = []
@@ -47,6 +50,12 @@ def _is_loopback(host: str) -> bool:
 
 
 sys.addaudithook(_audit)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice the cores: the tests wait for half of their time, for a quiet period, a process or the disk."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(autouse=True)
