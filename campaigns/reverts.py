@@ -2,8 +2,9 @@
 
     make reverts
 
-Each revert is made in a copy of the project, where all tests run. A revert that no test notices would be a promise
-that nobody watches.
+Each revert is made in a copy of the project, where the tests run until one fails: first those that are known to watch
+over it, then, if none of them does, all. A revert that no test notices would be a promise that nobody watches. The
+first copy is left as it is, and there all tests have to pass, with the same little patience.
 """
 
 from __future__ import annotations
@@ -21,15 +22,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PATIENCE_S = "20"
+"""How long a test waits in vain for what a revert has made impossible (tests/support.py)."""
+FITS = "--ignore=tests/unit/test_reverts.py"
+"""These notice every revert, by its text alone."""
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "build")
 
 
 @dataclass(frozen=True, slots=True)
 class Revert:
-    """``changes``: (file in the package, what stands there once, what stands there afterwards)."""
+    """``changes``: (file in the package, what stands there once, what stands there afterwards); ``watched_by``: where
+    the tests that notice are."""
 
     what: str
     changes: tuple[tuple[str, str, str], ...]
+    watched_by: tuple[str, ...] = ()
 
 
 REVERTS = (
@@ -50,6 +57,7 @@ REVERTS = (
             ("pipeline.py", "token: Token, *, unsure: bool = False) -> Step:", "token, *, unsure=False, early=None):"),
             ("pipeline.py", "        verdict = self._calls.put(", "        verdict = early or self._calls.put("),
         ),
+        watched_by=("tests/system/test_every_step.py", "tests/system/test_readback.py"),
     ),
     Revert(
         "the outcome's commit: the move goes first",
@@ -64,6 +72,7 @@ REVERTS = (
                 "            return replace(step, api=ApiUp())\n",
             ),
         ),
+        watched_by=("tests/system/test_every_step.py", "tests/system/test_filing_live.py"),
     ),
     Revert(
         "the fsync of the folders",
@@ -71,14 +80,17 @@ REVERTS = (
             ("filing.py", "    durable.sync_folder(move.folder)\n    if move.drop", "    if move.drop"),
             ("filing.py", "        durable.sync_folder(move.drop)\n", "        pass\n"),
         ),
+        watched_by=("tests/unit/test_filing.py", "tests/system/test_filing.py", "tests/e2e/test_powerloss.py"),
     ),
     Revert(
         "the fsync of sidecars",
         (("durable.py", "            fill(fd)\n            os.fsync(fd)\n", "            fill(fd)\n"),),
+        watched_by=("tests/unit/test_durable.py", "tests/e2e/test_powerloss.py"),
     ),
     Revert(
         "the fsync of commits",
         (("ledger_sqlite/database.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = OFF"),),
+        watched_by=("tests/ledger/test_durability.py",),
     ),
     Revert(
         "the read-back: what is in doubt is sent again",
@@ -90,14 +102,17 @@ REVERTS = (
             ),
             ("pipeline.py", "entry.resolution == SEND_AGAIN", "entry.resolution in (None, SEND_AGAIN)"),
         ),
+        watched_by=("tests/system/test_answers_live.py", "tests/system/test_readback.py"),
     ),
     Revert(
         "the second look: absent at the first is absent",
         (("readback.py", "        return LookAgain(wait_s, first=True)\n", "        return Absent()\n"),),
+        watched_by=("tests/unit/test_readback.py", "tests/system/test_answers_live.py"),
     ),
     Revert(
         "the taking in of sidecars, when the ledger was lost",
         (("recovery.py", "        ledger.take_in(batch, at)\n", "        pass\n"),),
+        watched_by=("tests/system/test_recovery.py",),
     ),
     Revert(
         "the doubt about what waits, when the ledger was lost",
@@ -108,48 +123,67 @@ REVERTS = (
                 "        pass\n",
             ),
         ),
+        watched_by=("tests/system/test_recovery.py",),
     ),
     Revert(
         "the look at the bookmark: every ledger is believed",
         (("lane.py", 'known and ledger.has_reached(lock.note or "")', "known"),),
+        watched_by=("tests/system/test_recovery.py",),
     ),
 )
+
+
+def reverted(revert: Revert) -> dict[str, str]:
+    """The files of the package that change, as they are then. Raises ValueError where one is not as expected."""
+    texts: dict[str, str] = {}
+    for name, before, after in revert.changes:
+        text = texts.get(name) or (ROOT / "canarysync" / name).read_text()
+        if text.count(before) != 1:
+            raise ValueError(f"{revert.what}: {name} does not hold this once: {before.strip()}")
+        texts[name] = text.replace(before, after)
+    return texts
 
 
 def make_copy(revert: Revert, copy: Path) -> None:
     """The project with one thing taken back."""
     shutil.copytree(ROOT, copy, ignore=LEFT_OUT, symlinks=True)
-    for name, before, after in revert.changes:
-        path = copy / "canarysync" / name
-        text = path.read_text()
-        if text.count(before) != 1:
-            sys.exit(f"{revert.what}: {name} does not hold this once: {before.strip()}")
-        path.write_text(text.replace(before, after))
+    for name, text in reverted(revert).items():
+        (copy / "canarysync" / name).write_text(text)
 
 
 def failing_tests(copy: Path, tests: Sequence[str]) -> list[str]:
-    """The tests that notice; the first few, since one is enough."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal", "--maxfail", "5"]
-    environment = {**os.environ, "PYTHONPATH": str(copy)}
-    ended = subprocess.run([*command, *tests], cwd=copy, env=environment, capture_output=True, text=True, check=False)
-    return re.findall(r"^(?:FAILED|ERROR) (\S+::\S+)", ended.stdout, re.MULTILINE)
+    """The first that fails, and what failed beside it."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "auto", "--dist", "worksteal", FITS, *tests]
+    environment = {**os.environ, "PYTHONPATH": str(copy), "CANARYSYNC_TEST_PATIENCE_S": PATIENCE_S}
+    ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    found = re.findall(r"^(?:FAILED|ERROR) (\S+::\S+)", ended.stdout, re.MULTILINE)
+    if ended.returncode != 0 and not found:
+        sys.exit(f"the tests could not run: {ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+    return found
+
+
+def noticed_by(revert: Revert, tests: Sequence[str]) -> list[str]:
+    """The tests, of ``tests`` or else of all, that fail with one thing taken back."""
+    rounds = [tests] if tests else [revert.watched_by, ["tests"]]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        make_copy(revert, copy)
+        return next((found for some in rounds if some and (found := failing_tests(copy, some))), [])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("tests", nargs="*", default=["tests"], help="run only these, in the project's root")
+    parser.add_argument("tests", nargs="*", help="run only these, in the project's root")
     arguments = parser.parse_args()
-    wrong = 0
+    begun_s, wrong = time.monotonic(), 0
     for revert in REVERTS:
         started_s = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            make_copy(revert, Path(folder) / "copy")
-            found = failing_tests(Path(folder) / "copy", arguments.tests)
+        found = noticed_by(revert, arguments.tests)
         wrong += bool(found) is not bool(revert.changes)
         print(f"{revert.what} ({time.monotonic() - started_s:.0f} s): {'failed' if found else 'no test failed'}")
         for name in found:
             print(f"    {name}", flush=True)
-    print(f"{len(REVERTS)} runs, {wrong} not as they should be")
+    print(f"{len(REVERTS)} runs, {wrong} not as they should be, {time.monotonic() - begun_s:.0f} s")
     sys.exit(1 if wrong else 0)
 
 

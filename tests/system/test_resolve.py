@@ -89,7 +89,8 @@ def test_a_running_daemon_carries_it_out_at_its_next_rescan(tmp_path: Path, sand
     daemon = site.start()
     try:
         wait_for(lambda: sandbox.requests["scores", 403] > looks, "the daemon's own look")
-        resolve(site, "visit.json", "--uploaded", found)
+        beside = site.cli("resolve", "visit.json", "--uploaded", found, "-c", str(site.config_path))
+        assert beside.returncode == 0, beside.stderr
         wait_for(lambda: site.filed() == ["visit.json"], "the file in done/")
     finally:
         daemon.terminate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def imported(source: str) -> set[str]:
     return names
 
 
+@cache
 def modules() -> dict[str, set[str]]:
     """Each module of the package, a folder as one (``parse/``), and what it imports."""
     found: dict[str, set[str]] = {}
@@ -56,13 +58,10 @@ def modules() -> dict[str, set[str]]:
     return found
 
 
-MODULES = modules()
-
-
 def ours(names: set[str]) -> set[str]:
     """The modules of the package among dotted names: ``canarysync.parse.source`` is ``parse/``."""
     heads = {name.split(".")[1] for name in names if name.startswith("canarysync.")}
-    return {module for module in MODULES if module.removesuffix("/").removesuffix(".py") in heads}
+    return {module for module in modules() if module.removesuffix("/").removesuffix(".py") in heads}
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +70,12 @@ def rows() -> list[tuple[int, str]]:
 
 
 def test_every_module_stands_in_exactly_one_row(rows: list[tuple[int, str]]) -> None:
-    assert Counter(module for _, module in rows) == Counter(list(MODULES))
+    assert Counter(module for _, module in rows) == Counter(list(modules()))
 
 
 def test_a_module_imports_only_from_lower_rows(rows: list[tuple[int, str]]) -> None:
     row_of = {name: row for row, name in rows}
-    pairs = [(user, used) for user, names in MODULES.items() for used in ours(names) - {user}]
+    pairs = [(user, used) for user, names in modules().items() for used in ours(names) - {user}]
     assert not [
         f"{user} (row {row_of[user]}) imports {used} (row {row_of[used]})"
         for user, used in sorted(pairs)
@@ -92,12 +91,12 @@ def test_the_lowest_rows_are_pure(rows: list[tuple[int, str]]) -> None:
 
 @pytest.mark.parametrize("library", SOLE_USERS)
 def test_a_library_has_one_user(library: str) -> None:
-    assert [module for module in MODULES if library in world(module)] == [SOLE_USERS[library]]
+    assert [module for module in modules() if library in world(module)] == [SOLE_USERS[library]]
 
 
 def world(module: str) -> set[str]:
     """The top-level packages that a module imports."""
-    return {name.partition(".")[0] for name in MODULES[module]}
+    return {name.partition(".")[0] for name in modules()[module]}
 
 
 # --- the readers above can see what they have to see ------------------------------------------------------
