@@ -212,6 +212,8 @@ def put_all_back(drop: Path, besides: Collection[str]) -> None:
             if name not in besides:
                 put_back(passage / name, drop / name, uuid.uuid4().hex)
         durable.sync_folder(drop)
+        with suppress(OSError):  # something is in it still
+            passage.rmdir()
 
 
 def is_the_file(move: Move, path: Path) -> bool:
