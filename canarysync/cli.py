@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,9 +15,10 @@ import click
 
 from canarysync import __version__
 from canarysync.errors import CanarysyncError, Exit, from_os
+from canarysync.model import Code
 
 if TYPE_CHECKING:
-    from canarysync.config import Config
+    from canarysync.config import Config, Route
     from canarysync.report import Summary
 
 _PATH = click.Path(path_type=Path)
@@ -27,6 +29,7 @@ _config_option = click.option(
     type=_PATH,
     help="The configuration file (default: $CANARYSYNC_CONFIG, ./canarysync.yaml, /etc/canarysync/canarysync.yaml).",
 )
+_FAILED_CODES = [code.value for code in Code if code is not Code.UNREADABLE]  # which is `validate`'s alone
 _json_option = click.option("--json", "json_wanted", is_flag=True, help="Print JSON, for other programs.")
 
 
@@ -40,6 +43,23 @@ class _Duration(click.ParamType[float]):
         if seconds is None:
             self.fail("a duration is a number and a unit: 500ms, 30s, 10m, 1h", param, ctx)
         return seconds
+
+
+class _Moment(click.ParamType[datetime]):
+    """A time on our local clock unless it names its zone, or a duration that lies behind."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        from canarysync.quantity import duration_s
+
+        seconds = duration_s(str(value))
+        try:
+            if seconds is not None:
+                return datetime.now(UTC) - timedelta(seconds=seconds)
+            return datetime.fromisoformat(str(value)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail("a time is how long ago (2h, 30d), or a date: 2026-11-01, 2026-11-01T08:00Z", param, ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -172,6 +192,70 @@ def resolve(name: str, uuid: str | None, send_again: bool, route: str | None, co
     click.echo(views.resolved_line(entry, resolution))
 
 
+@cli.command(short_help="Put failed files back into the drop folder.")
+@click.argument("names", metavar="[NAME|GLOB]...", nargs=-1)
+@click.option("--route", help="Of this route only.")
+@click.option("--code", "codes", multiple=True, type=click.Choice(_FAILED_CODES), help="What failed with this code.")
+@click.option("--since", type=_Moment(), help="What failed since then: 2h (ago), 2026-11-01, 2026-11-01T08:00Z")
+@click.option("--all", "everything", is_flag=True, help="Everything in failed/.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@_json_option
+@_config_option
+def requeue(
+    names: tuple[str, ...], route: str | None, codes: tuple[str, ...], since: datetime | None, everything: bool,
+    dry_run: bool, json_wanted: bool, config_path: Path | None,
+) -> None:  # fmt: skip
+    """Put failed files back into the drop folder, under the names that they came with; their sidecars go.
+
+    Mend them in failed/ first, or mend what else was wrong. NAME is a file's in failed/, or that which it came with.
+    Several filters have to fit together. What cannot go back (drop/ has a file of that name, say) is left, and told.
+    """
+    from canarysync import requeue as failed
+    from canarysync import views
+
+    if not (names or codes or since or everything):
+        raise click.UsageError("which files? Give names, globs, --code or --since; or --all")
+    config = _load(config_path)
+    routes = [_route(config, route)] if route else config.routes
+    found = failed.requeue(config, routes, failed.Wanted(names, codes, since), dry_run=dry_run)
+    if json_wanted:
+        click.echo(views.as_json(views.requeued_json(found, dry_run)))
+    else:
+        _print(views.requeued_lines(found, dry_run))
+    raise SystemExit(Exit.NEEDS_A_PERSON if any(each.fate in failed.LEFT_OVER for each in found) else Exit.OK)
+
+
+@cli.command(short_help="Stop a route, and keep its files.")
+@click.argument("route")
+@click.option("--reason", default="", help="Why, for whoever looks at the status.")
+@_config_option
+def hold(route: str, reason: str, config_path: Path | None) -> None:
+    """Stop ROUTE, and keep its files in drop/, until `canarysync release`; also beside a running daemon.
+
+    Nothing of it is checked, sent or moved any more; what is being sent at this moment still ends, and what is
+    decided already goes to its place. A hold outlives restarts.
+    """
+    from canarysync import hold as holds
+    from canarysync import views
+
+    config = _load(config_path)
+    made = holds.made_by(os.environ, reason, datetime.now(UTC))
+    _print(views.held_lines(route, holds.hold(config, _route(config, route), made)))
+
+
+@cli.command(short_help="Let a route go on that is on hold.")
+@click.argument("route")
+@_config_option
+def release(route: str, config_path: Path | None) -> None:
+    """Let ROUTE go on that `canarysync hold` has stopped. A running daemon finds its files at the next rescan."""
+    from canarysync import hold as holds
+    from canarysync import views
+
+    config = _load(config_path)
+    held = _route(config, route)
+    _print(views.released_lines(held, holds.release(config, held)))
+
+
 @cli.command(short_help="Write a starter configuration, make the folders.")
 @click.argument("folder", type=_PATH)
 @click.option("--output", "-o", type=_PATH, default="canarysync.yaml", show_default=True, help="The file to write.")
@@ -246,6 +330,13 @@ def _load(path: Path | None) -> Config:
     logs.set_up(config.log.level, config.log.format)
     logs.catch_threads()
     return config
+
+
+def _route(config: Config, name: str) -> Route:
+    found = next((route for route in config.routes if route.name == name), None)
+    if found is None:
+        raise click.UsageError(f"there is no route {name}; there are: {', '.join(r.name for r in config.routes)}")
+    return found
 
 
 def _print(lines: Iterable[str]) -> None:

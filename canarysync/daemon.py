@@ -352,6 +352,8 @@ class Daemon:
         desk.tracks.visited(message.key, step, message.visit.since, time.monotonic())
         self._pass_on(None if step.outcome is Outcome.TWIN else step.entry)
         self._pass_on(step.parted)
+        if step.outcome is Outcome.ON_HOLD and desk.lane.hold is None:
+            desk.scan_wanted = True  # which tells of the hold
         if step.outcome is Outcome.BLOCKED and not self._gate.reason:
             desk.tracks.unblock()  # the gate opened while this visit was under way
         if step.parted is not None and step.parted.detached:
@@ -413,6 +415,8 @@ class Daemon:
             summary.skipped.update(desk.lane.skipped)
             if desk.gone:
                 summary.gone.append(desk.lane.route.name)
+            if desk.lane.hold is not None:
+                summary.on_hold.append(desk.lane.route.name)
         return summary
 
 

@@ -16,7 +16,7 @@ from canarysync.discover import Scan, Watch
 from canarysync.durable import Lock
 from canarysync.errors import CanarysyncError, LedgerError, from_os
 from canarysync.folder import GONE, FolderGone, absence, route_id_in, take
-from canarysync.ledger import DECIDED, Entry
+from canarysync.ledger import DECIDED, Entry, Hold
 from canarysync.logs import event, where
 from canarysync.model import Observation
 from canarysync.mounts import mount_at
@@ -77,6 +77,7 @@ class Lane:
     def __init__(self, route: Route, tools: Tools, hint: Callable[[str], None], *, watching: bool) -> None:
         self.route = route
         self.skipped: dict[str, int] = {}
+        self.hold: Hold | None = None
         self.quiet_s = route.settle_s
         self.rescan_s = route.rescan_s
         self._tools = tools
@@ -219,17 +220,34 @@ class Lane:
             self._arm()
         entries: Sequence[Entry] = ()
         if self._scan is None:
+            self._look_for_hold()
             # What is not filed yet is to be visited, whether the folder has such a name or not.
             scan, entries = Scan(self.route.drop, self._matcher), self._open_entries()
             self._scan = (scan, iter(scan))
         scan, names = self._scan
-        resolved = [_key_of(entry) for entry in entries if entry.resolution]
-        chunk = Chunk(list(islice(names, CHUNK)), [_key_of(entry) for entry in entries], resolved)
-        if len(chunk.names) < CHUNK:
+        found = list(islice(names, CHUNK))
+        chunk = (
+            Chunk() if self.hold else Chunk(found, resolved=[_key_of(entry) for entry in entries if entry.resolution])
+        )
+        # On hold, only what is decided goes on: to its place.
+        chunk.keys = [_key_of(entry) for entry in entries if entry.state in DECIDED or not self.hold]
+        if len(found) < CHUNK:
             chunk.finished, self._scan = True, None
             self.skipped = dict(scan.skipped)
             self._leave_bookmark()
         return chunk
+
+    def _look_for_hold(self) -> None:
+        """Say once that a person has stopped the route, and once that it goes on."""
+        hold = self._tools.ledger.hold_on(self._route_id)
+        if hold is not None and hold != self.hold:
+            event(
+                _log, logging.WARNING, "the route is on hold: its files stay in drop/", route=self.route.name,
+                since=hold.at.isoformat(timespec="seconds"), by=hold.by, why=hold.reason,
+            )  # fmt: skip
+        elif hold is None and self.hold is not None:
+            event(_log, logging.WARNING, "the route is released, and goes on", route=self.route.name)
+        self.hold = hold
 
     def visit(self, key: Key, since: Observation | None, may_send: bool) -> Visit:
         """One pass for ``key``, and nothing that goes wrong in it goes any further: the per-file guard."""

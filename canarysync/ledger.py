@@ -121,6 +121,15 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A person has stopped a route: since when, who (a user's name), and why (their words, perhaps none)."""
+
+    at: datetime
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What a route's ledger holds: open entries by state, filed ones by where they went, failures by code."""
 
@@ -148,6 +157,16 @@ class Ledger(Protocol):
 
     def routes(self) -> Mapping[str, str]:
         """The ids of all routes that there ever were, by name."""
+
+    def hold(self, route_id: str, hold: Hold) -> None:
+        """Stop a route until ``release``; a later hold takes the place of an earlier one. For use beside the process
+        that owns the ledger, which asks for it at every pass."""
+
+    def release(self, route_id: str) -> None:
+        """End a hold, if there is one. For use beside the process that owns the ledger."""
+
+    def hold_on(self, route_id: str) -> Hold | None:
+        """The hold that a route is under; None where it is under none."""
 
     def open_entries(self, route_id: str) -> Sequence[Entry]:
         """All entries that are not filed, oldest first."""

@@ -77,6 +77,8 @@ class Pipeline:
         entry = self._ledger.open_entry(self._route_id, name)
         if entry is not None and entry.state in DECIDED:
             return self._finish(entry, may_send=may_send)
+        if self._on_hold():
+            return Step(Outcome.ON_HOLD)
         if not settled and syntax_of(name) is Syntax.YAML:
             return Step(Outcome.UNSETTLED)
         found = reading.read(self._route.drop / name, self._route.max_size_bytes)
@@ -95,10 +97,16 @@ class Pipeline:
         entry = self._ledger.entry(entry_id)
         if entry.state in DECIDED:
             return self._finish(entry, may_send=may_send)
+        if self._on_hold():
+            return Step(Outcome.ON_HOLD)
         waiting = self._outcomes.too_early(entry)
         if waiting is not None:
             return waiting
         return self._settle_doubt(entry, None) if may_send else Step(Outcome.BLOCKED, entry=entry)
+
+    def _on_hold(self) -> bool:
+        """Whether a person has stopped the route. Asked at every pass, so that a hold works at once."""
+        return self._ledger.hold_on(self._route_id) is not None
 
     def _finish(self, entry: Entry, *, may_send: bool) -> Step:
         """The outcome is known since an earlier pass; only the move is left, and perhaps the look for twins."""

@@ -79,7 +79,8 @@ class Summary:
     """What a run came to.
 
     ``left`` counts by reason the files that wait for another run, ``held`` those that wait for a person;
-    ``gone`` names the routes whose folder was not there; ``skipped`` counts what was left alone.
+    ``gone`` names the routes whose folder was not there, ``on_hold`` those that a person has stopped;
+    ``skipped`` counts what was left alone.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -87,6 +88,7 @@ class Summary:
     left: Counter[str] = field(default_factory=Counter)
     held: int = 0
     gone: list[str] = field(default_factory=list)
+    on_hold: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     stopped_by: int | None = None
 
@@ -94,7 +96,7 @@ class Summary:
         """75 while anything waits, else 1 where a person is needed, else 0."""
         if self.left or self.gone:
             return Exit.TRY_AGAIN
-        return Exit.NEEDS_A_PERSON if self.held or self.outcomes[Outcome.FAILED] else Exit.OK
+        return Exit.NEEDS_A_PERSON if self.held or self.on_hold or self.outcomes[Outcome.FAILED] else Exit.OK
 
 
 class Reporter:

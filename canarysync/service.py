@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from canarysync.calls import Calls
 from canarysync.config import Config, Listen
 from canarysync.daemon import Daemon
 from canarysync.errors import CanarysyncError, LedgerDamaged
+from canarysync.ledger import Hold
 from canarysync.ledger_sqlite import Access, SqliteLedger
 from canarysync.logs import event
 from canarysync.model import Moment
@@ -60,6 +61,8 @@ def open_ledger(folder: Path) -> SqliteLedger:
     # By these a drop folder that is only away (unmounted) is not taken for one that never was.
     for name, route_id in _routes_in(aside).items():
         ledger.register_route(name, route_id)
+        if (hold := _hold_in(aside, route_id)) is not None:
+            ledger.hold(route_id, hold)
     return ledger
 
 
@@ -70,6 +73,13 @@ def _routes_in(damaged: Path) -> Mapping[str, str]:
             return ledger.routes()
     except CanarysyncError:
         return {}
+
+
+def _hold_in(damaged: Path, route_id: str) -> Hold | None:
+    """The hold that a damaged ledger still tells of."""
+    with suppress(CanarysyncError), SqliteLedger(damaged, Access.READER) as ledger:
+        return ledger.hold_on(route_id)
+    return None
 
 
 @contextmanager

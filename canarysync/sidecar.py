@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -72,6 +72,31 @@ def error(entry: Entry, message: str, problems: tuple[Problem, ...], response: s
     if missing:
         content["fileMissing"] = True
     return _encode(content)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What an error sidecar says of its file. ``name``: the file's in the drop folder, None where it says none that a
+    file can have. ``missing``: the file was gone before it could be filed."""
+
+    code: Code
+    at: datetime
+    name: str | None
+    missing: bool
+
+
+def failure(content: bytes) -> Failure | None:
+    """Read an error sidecar, which anybody may have written; None where it is none."""
+    try:
+        told = json.loads(content)
+        code, at = Code(told["code"]), datetime.fromisoformat(told["failedAt"]).astimezone(UTC)
+        missing = told.get("fileMissing") is True
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+    try:
+        return Failure(code, at, _name(told.get("file")), missing)
+    except ValueError:
+        return Failure(code, at, None, missing)
 
 
 def past(content: bytes, target: str, route_id: str, endpoint: str) -> Past | None:

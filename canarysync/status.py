@@ -14,7 +14,7 @@ from canarysync.config import Config, Route
 from canarysync.discover import Scan
 from canarysync.errors import Exit, SetupError
 from canarysync.folder import GONE, absence
-from canarysync.ledger import DECIDED, DONE, FAILED, Counts, Entry
+from canarysync.ledger import DECIDED, DONE, FAILED, Counts, Entry, Hold
 from canarysync.ledger_sqlite import Access, SqliteLedger
 from canarysync.model import State
 from canarysync.room import no_place
@@ -27,7 +27,7 @@ _PROBED_MOST = 1000
 @dataclass(frozen=True, slots=True)
 class RouteStatus:
     """One route. ``gone`` says why its drop folder is not to be had, ``obstacle`` why nothing is sent; empty when all
-    is well.
+    is well. ``hold`` tells who stopped the route.
 
     ``waiting`` counts the files in drop/ that are not in doubt; the lists are cut short.
 
@@ -39,6 +39,7 @@ class RouteStatus:
     folder: str
     gone: str = ""
     obstacle: str = ""
+    hold: dict[str, str] | None = None
     waiting: int = 0
     unreadable: list[str] = field(default_factory=list)
     deferred: list[dict[str, object]] = field(default_factory=list)
@@ -73,14 +74,15 @@ def opened(state: Path, access: Access) -> Iterator[SqliteLedger | None]:
             "read the ledger", str(path), error.strerror or "", "run this as the service's user (sudo -u USER)"
         ) from None
     with SqliteLedger(path, access) as ledger:
+        ledger.check_version()
         yield ledger
 
 
 def exit_code(routes: list[RouteStatus]) -> Exit:
     """75 while anything waits, else 1 where a person is needed, else 0."""
-    if any(r.gone or r.waiting or r.unfiled or r.in_doubt > r.held for r in routes):
-        return Exit.TRY_AGAIN
-    return Exit.NEEDS_A_PERSON if any(r.held or r.failed for r in routes) else Exit.OK
+    if any(r.gone or r.unfiled or (not r.hold and (r.waiting or r.in_doubt > r.held)) for r in routes):
+        return Exit.TRY_AGAIN  # which is of no use for what is on hold
+    return Exit.NEEDS_A_PERSON if any(r.held or r.failed or r.hold for r in routes) else Exit.OK
 
 
 def _route_status(route: Route, ledger: SqliteLedger | None) -> RouteStatus:
@@ -100,6 +102,7 @@ def _route_status(route: Route, ledger: SqliteLedger | None) -> RouteStatus:
         folder=str(route.drop),
         gone=gone,
         obstacle="" if gone else no_place(route.drop, (route.done, route.failed)),
+        hold=_hold_told(ledger.hold_on(route_id)) if ledger and route_id else None,
         waiting=len(waiting),
         unreadable=[name for name in sorted(waiting)[:_PROBED_MOST] if not os.access(route.drop / name, os.R_OK)],
         deferred=[_told(e) for e in entries if e.state is State.DEFERRED][:_LISTED_MOST],
@@ -121,6 +124,10 @@ def _look(drop: Path, matcher: Matcher) -> tuple[set[str], Counter[str], bool]:
         return set(scan), scan.skipped, True
     except OSError:
         return set(), Counter(), False
+
+
+def _hold_told(hold: Hold | None) -> dict[str, str] | None:
+    return {"since": hold.at.isoformat(timespec="seconds"), "by": hold.by, "reason": hold.reason} if hold else None
 
 
 def _told(entry: Entry) -> dict[str, object]:

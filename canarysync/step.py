@@ -22,6 +22,7 @@ class Outcome(StrEnum):
     BLOCKED = "blocked"
     DEFERRED = "deferred"
     IN_DOUBT = "in_doubt"
+    ON_HOLD = "on_hold"
 
 
 FINAL = frozenset({Outcome.UPLOADED, Outcome.RECOVERED, Outcome.DUPLICATE, Outcome.FAILED, Outcome.WITHDRAWN})

@@ -143,8 +143,8 @@ class Tracks(Generic[K]):
         self._out_of_trouble(key, track.step, step)
         track.step, track.since, track.visits = step, since, track.visits + 1
         again, track.again = track.again, False
-        if step.outcome in FINAL or step.outcome is Outcome.GONE:
-            del self._tracks[key]
+        if step.outcome in FINAL or step.outcome in (Outcome.GONE, Outcome.ON_HOLD):
+            del self._tracks[key]  # what is on hold, the first scan after its release finds again
             if again or step.more:
                 self.found(key)
         else:

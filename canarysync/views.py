@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,17 @@ import click
 
 from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX
 from canarysync.check import Finding, Grade
+from canarysync.config import Route
 from canarysync.display import shown
 from canarysync.errors import CanarysyncError, ConfigError
-from canarysync.ledger import Entry
+from canarysync.ledger import Entry, Hold
 from canarysync.model import SEND_AGAIN, Problem, Rejection
 from canarysync.report import Event, Summary
+from canarysync.requeue import Failed, Fate
 from canarysync.status import RouteStatus
 from canarysync.step import FINAL, Outcome
 
+_LISTED_MOST = 20
 _SIDECARS = (RECEIPT_SUFFIX, ERROR_SUFFIX)
 _COLOURS = {Grade.OK: "green", Grade.WARNING: "yellow", Grade.PROBLEM: "red"}
 
@@ -94,6 +99,7 @@ def summary_line(summary: Summary) -> str:
     if summary.skipped:
         parts.append(f"{summary.skipped.total()} left alone{_codes(summary.skipped)}")
     parts += [f"the folder of {name} is gone" for name in summary.gone]
+    parts += [f"the route {name} is on hold" for name in summary.on_hold]
     return ", ".join(parts) or "nothing to do"
 
 
@@ -106,12 +112,13 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "held": summary.held,
         "skipped": dict(summary.skipped),
         "foldersGone": summary.gone,
+        "routesOnHold": summary.on_hold,
         "exitCode": int(summary.exit_code()),
     }
 
 
 def _codes(counts: dict[str, int]) -> str:
-    told = ", ".join(f"{count} {code.replace('_', ' ')}" for code, count in sorted(counts.items()))
+    told = ", ".join(f"{count:,} {code.replace('_', ' ')}" for code, count in sorted(counts.items()))
     return f" ({told})" if told else ""
 
 
@@ -123,6 +130,8 @@ def status_lines(routes: Sequence[RouteStatus]) -> Iterator[str]:
             yield click.style(f"  {shown(route.gone, 1000)}", fg="red")
         if route.obstacle:
             yield click.style(f"  nothing is sent: {shown(route.obstacle)}", fg="red")
+        if route.hold:
+            yield click.style(f"  {hold_line(route.name, route.hold)}", fg="yellow")
         seen = route.waiting + route.in_doubt + route.done + route.failed
         yield (
             f"  seen {seen} = {route.waiting} waiting + {route.in_doubt} in doubt + {route.done} done"
@@ -142,6 +151,78 @@ def status_lines(routes: Sequence[RouteStatus]) -> Iterator[str]:
         for told in (*route.deferred, *route.doubts):
             again = f", again at {told['again_at']}" if told["again_at"] else ""
             yield f"  · {shown(str(told['file']))}: {told['why']} (attempts: {told['attempts']}{again})"
+
+
+def requeued_lines(found: Sequence[Failed], dry_run: bool) -> Iterator[str]:
+    """What ``requeue`` has done, or would do: for each route the first files, and the sums in the end."""
+    for route, group in groupby(found, lambda failed: failed.route):
+        if route:
+            yield click.style(route, bold=True)
+        of_route = list(group)
+        for fate in Fate:
+            lines = [_requeued_line(failed) for failed in of_route if failed.fate is fate]
+            yield from lines[:_LISTED_MOST]
+            if len(lines) > _LISTED_MOST:
+                yield f"  … and {len(lines) - _LISTED_MOST:,} more"
+    yield _requeued_sums(found, dry_run)
+
+
+def _requeued_line(failed: Failed) -> str:
+    if not failed.file:
+        return f"  {shown(failed.why, 1000)}"
+    if failed.fate is Fate.UNKNOWN:
+        return f"  no match   {shown(failed.file)}"
+    if failed.fate is Fate.LEFT:
+        return f"  left       {shown(failed.file)}: {shown(failed.why)}"
+    if failed.fate is Fate.GONE:
+        return f"  gone       {shown(failed.file)}: it has left failed/, its sidecar goes too"
+    renamed = f" → {shown(failed.name)}" if failed.name != failed.file else ""
+    return f"  {failed.code:<10} {shown(failed.file)}{renamed}"
+
+
+def _requeued_sums(found: Sequence[Failed], dry_run: bool) -> str:
+    codes = Counter(str(failed.code) for failed in found if failed.fate is Fate.BACK)
+    left = sum(failed.fate is Fate.LEFT and bool(failed.file) for failed in found)
+    if not found:
+        return "No failed file fits."
+    told = f"{codes.total():,} {'would go' if dry_run else 'went'} back into drop/{_codes(codes)}"
+    return told + (f", {left:,} left in failed/" if left else "") + (". Nothing was done yet." if dry_run else "")
+
+
+def requeued_json(found: Sequence[Failed], dry_run: bool) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "dryRun": dry_run,
+        "failedByCode": Counter(str(failed.code) for failed in found if failed.fate is Fate.BACK),
+        "files": [
+            {"route": f.route, "file": f.file, "name": f.name, "code": f.code, "failedAt": f.at and f.at.isoformat()}
+            | {"fate": f.fate, "why": f.why}
+            for f in found
+        ],
+    }
+
+
+def hold_line(route: str, hold: Mapping[str, str]) -> str:
+    """Who stopped a route, and how it goes on."""
+    why = f": {shown(hold['reason'])}" if hold["reason"] else ""
+    first = f"on hold since {hold['since']} by {shown(hold['by'])}{why}"
+    return f"{first}\n  its files stay in drop/ until: canarysync release {shown(route)}"
+
+
+def held_lines(route: str, before: Hold | None) -> Iterator[str]:
+    """What ``hold`` has done."""
+    yield f"The route {route} is on hold" + (", as it was before." if before else ".")
+    yield "Its files stay in drop/; only what is being sent at this moment still ends."
+    yield f"To let it go on: canarysync release {route}"
+
+
+def released_lines(route: Route, before: Hold | None) -> Iterator[str]:
+    """What ``release`` has done."""
+    if before is None:
+        yield f"The route {route.name} was not on hold."
+        return
+    yield f"The route {route.name} is released. It was on hold since {before.at:%Y-%m-%d %H:%M} UTC."
+    yield f"It goes on at its next rescan (within {route.rescan_s:g} s), or with the next run-once."
 
 
 def resolved_line(entry: Entry, resolution: str) -> str:

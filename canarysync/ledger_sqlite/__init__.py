@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from canarysync.errors import LedgerError, SetupError, UuidOwned
-from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Past, Taken
+from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Hold, Past, Taken
 from canarysync.ledger_sqlite import recovery
 from canarysync.ledger_sqlite.database import NEW_ID_SQL, OWNING_SQL, Access, Database
 from canarysync.ledger_sqlite.rows import (
@@ -50,6 +50,10 @@ class SqliteLedger:
     def close(self) -> None:
         self._database.close()
 
+    def check_version(self) -> None:
+        """Raise SetupError where the owner has yet to bring the schema up to date, or it is a newer one's."""
+        self._database.check_version()
+
     # --- routes --------------------------------------------------------------------------------------
 
     def route_id(self, name: str) -> str | None:
@@ -71,6 +75,17 @@ class SqliteLedger:
         sql = """INSERT INTO routes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET id = excluded.id
                                                  ON CONFLICT (id) DO UPDATE SET name = excluded.name"""
         self._database.write(lambda c: c.execute(sql, (name, route_id)))
+
+    def hold(self, route_id: str, hold: Hold) -> None:
+        values = (route_id, text(hold.at), hold.by, hold.reason)
+        self._database.write(lambda c: c.execute("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", values))
+
+    def release(self, route_id: str) -> None:
+        self._database.write(lambda c: c.execute("DELETE FROM holds WHERE route_id = ?", (route_id,)))
+
+    def hold_on(self, route_id: str) -> Hold | None:
+        rows = self._database.read("SELECT at, held_by, reason FROM holds WHERE route_id = ?", route_id)
+        return Hold(datetime.fromisoformat(rows[0]["at"]), rows[0]["held_by"], rows[0]["reason"]) if rows else None
 
     # --- reading -------------------------------------------------------------------------------------
 

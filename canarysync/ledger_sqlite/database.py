@@ -77,6 +77,13 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     CREATE INDEX suspects_score ON suspects (fingerprint);
     """,
+    # Merging: this one comes after that of the table `events`.
+    """
+    -- Routes that a person has stopped.
+    CREATE TABLE holds (
+        route_id TEXT PRIMARY KEY, at TEXT NOT NULL, held_by TEXT NOT NULL, reason TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 
 
@@ -230,6 +237,17 @@ class Database:
         if self._damaged:
             raise LedgerError("go on with the ledger", str(self.path), "the database is damaged", _DAMAGED_HINT)
 
+    def check_version(self) -> None:
+        """Raise SetupError where only the owner could make the schema what this canarysync works with."""
+        version: int = self.read("PRAGMA user_version")[0][0]
+        if version > len(MIGRATIONS):
+            raise _newer(version, self.path)
+        if version < len(MIGRATIONS):
+            cause = f"it is an older canarysync's (schema {version}; this one works with {len(MIGRATIONS)})"
+            raise SetupError(
+                "use the ledger", str(self.path), cause, "start canarysync again: that brings it up to date"
+            )
+
     def check_room(self) -> None:
         """Raise LedgerError where the disk is as good as full."""
         try:
@@ -311,18 +329,22 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the schema up to date, each step in a transaction of its own, after copying the database."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
-        raise SetupError(
-            "open the ledger",
-            str(path),
-            f"it was written by a newer canarysync (schema {version}; this one knows {len(MIGRATIONS)})",
-            "install that version again: pipx install --force 'canarysync>=VERSION'",
-        )
+        raise _newer(version, path)
     if 0 < version < len(MIGRATIONS):
         copy = path.with_name(f"{path.name}.schema-{version}")
         copy.unlink(missing_ok=True)
         connection.execute("VACUUM INTO ?", (str(copy),))
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+
+def _newer(version: int, path: Path) -> SetupError:
+    return SetupError(
+        "open the ledger",
+        str(path),
+        f"it was written by a newer canarysync (schema {version}; this one knows {len(MIGRATIONS)})",
+        "install that version again: pipx install --force 'canarysync>=VERSION'",
+    )
 
 
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:

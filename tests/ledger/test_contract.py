@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from canarysync.errors import SetupError
-from canarysync.ledger import Entry, Ledger
+from canarysync.ledger import Entry, Hold, Ledger
 from canarysync.model import Code, Moment, Proof, State
 from tests.ledger.support import ROUTE, SIGNATURE, at, claim, draft, entry_in, uuid_of
 from tests.support import ASSESSMENT
@@ -71,6 +71,20 @@ def test_a_route_that_is_renamed_keeps_its_id_and_its_entries(reopen: Reopen) ->
 
     assert renamed.routes() == {"clinic-b": ROUTE}
     assert renamed.open_entries(ROUTE) == [entry]
+
+
+def test_a_route_is_on_hold_until_it_is_released(reopen: Reopen) -> None:
+    ledger = reopen()
+    ledger.hold(ROUTE, Hold(at(0), "anna", "wrong export"))
+    ledger.hold(ROUTE, Hold(at(1), "ben"))
+
+    assert reopen().hold_on(ROUTE) == Hold(at(1), "ben", "")
+    assert reopen().hold_on(OTHER_ROUTE) is None
+
+    ledger = reopen()
+    ledger.release(ROUTE)
+    ledger.release(ROUTE)
+    assert reopen().hold_on(ROUTE) is None
 
 
 # --- the way of an entry ---------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_a_migration_copies_the_database_first(path: Path, monkeypatch: pytest.M
         assert ledger.entry(entry.id) == entry
 
     monkeypatch.undo()
-    with SqliteLedger(path.with_name("ledger.sqlite3.schema-1")) as copy:
+    with SqliteLedger(path.with_name(f"ledger.sqlite3.schema-{len(database.MIGRATIONS)}")) as copy:
         assert copy.entry(entry.id) == entry
 
 
@@ -99,6 +99,17 @@ def test_a_migration_that_fails_leaves_the_schema_as_it_was(path: Path, monkeypa
     SqliteLedger(path).close()
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("SELECT count(*) FROM sqlite_master WHERE name = 'leases'").fetchone()[0] == 0
+
+
+def test_beside_the_owner_nobody_works_with_another_schema(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an upgrade, before the service was started again."""
+    SqliteLedger(path).close()
+    with SqliteLedger(path, Access.BESIDE) as ledger:
+        ledger.check_version()
+    for migrations, told in ((database.MIGRATIONS[:-1], "newer"), ((*database.MIGRATIONS, ""), "older")):
+        monkeypatch.setattr(database, "MIGRATIONS", migrations)
+        with SqliteLedger(path, Access.BESIDE) as ledger, pytest.raises(SetupError, match=told):
+            ledger.check_version()
 
 
 # --- the integrity check -----------------------------------------------------------------------------
