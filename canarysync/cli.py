@@ -173,10 +173,10 @@ def status(config_path: Path | None, json_wanted: bool) -> None:
 @click.option("--route", help="Where files of several routes have this name.")
 @_config_option
 def resolve(name: str, uuid: str | None, send_again: bool, route: str | None, config_path: Path | None) -> None:
-    """Decide on a score in doubt, by its file's NAME, or its entry's id as `canarysync status --json` tells it.
+    """Decide on a score in doubt, by its file's NAME, or by its entry's id, which is told where several have the name.
 
     Look at the API first: what you say is believed. The daemon carries it out at its next rescan, `canarysync
-    run-once` when it runs next.
+    run-once` when it runs next; where the file's route has left the config, the next start of either.
     """
     from canarysync import resolve as decisions
     from canarysync import views
@@ -188,8 +188,7 @@ def resolve(name: str, uuid: str | None, send_again: bool, route: str | None, co
         raise click.UsageError("give either --uploaded UUID or --send-again")
     if resolution is None:
         raise click.UsageError("--uploaded wants the score's uuid, such as 0192530c-4ce5-7aa1-be9b-bc52dec8a184")
-    entry = decisions.resolve(_load(config_path), name, resolution, route)
-    click.echo(views.resolved_line(entry, resolution))
+    _print(views.resolved_lines(decisions.resolve(_load(config_path), name, resolution, route)))
 
 
 @cli.command(short_help="Put failed files back into the drop folder.")

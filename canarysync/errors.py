@@ -21,16 +21,22 @@ class Exit(IntEnum):
 
 
 class CanarysyncError(Exception):
-    """A trouble that canarysync knows: what was being done, to what, why it failed, what to do."""
+    """A trouble that canarysync knows: what was being done, to what, why it failed, what to do.
+
+    ``details`` are more lines about the cause, fit for a terminal.
+    """
 
     exit_code = Exit.NEEDS_A_PERSON
 
-    def __init__(self, operation: str, path: str = "", cause: str = "", hint: str = "") -> None:
+    def __init__(
+        self, operation: str, path: str = "", cause: str = "", hint: str = "", details: Sequence[str] = ()
+    ) -> None:
         super().__init__(operation, path, cause, hint)
         self.operation = operation
         self.path = path
         self.cause = cause
         self.hint = hint
+        self.details = details
 
 
 class ConfigError(CanarysyncError):

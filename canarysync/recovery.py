@@ -19,11 +19,11 @@ from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX, Matcher, syntax_
 from canarysync.config import Route
 from canarysync.discover import Scan
 from canarysync.durable import is_there
-from canarysync.errors import IoTrouble
+from canarysync.errors import IoTrouble, UuidOwned
 from canarysync.filing import SIDECAR_MOST_BYTES
 from canarysync.ledger import Entry, Ledger, Past
 from canarysync.logs import event
-from canarysync.model import Document, Held, Kind, Score, State
+from canarysync.model import SEND_AGAIN, Document, Held, Kind, Proof, Score, State
 from canarysync.outcomes import HELD
 from canarysync.parse import parse
 from canarysync.reading import Content, NotRead, read
@@ -119,7 +119,18 @@ def part_with_orphans(ledger: Ledger, configured: Collection[str], at: datetime)
 
 
 def _part_with(ledger: Ledger, entry: Entry, at: datetime) -> None:
-    if entry.state is State.DEFERRED:
+    if entry.state is State.DEFERRED or entry.resolution == SEND_AGAIN:  # a person says that it is not at the API
         ledger.withdraw(entry, at)
+    elif entry.resolution is not None:
+        _believe(ledger, entry, entry.resolution, at)
     elif entry.state in (State.INTENDED, State.IN_DOUBT) and entry.held is None:
         ledger.doubt(entry, HELD[Held.ORPHANED], at, at, status=entry.status, held=Held.ORPHANED)
+
+
+def _believe(ledger: Ledger, entry: Entry, uuid: str, at: datetime) -> None:
+    """A person says that it is at the API: so files that say the same wait no longer. It is filed if its route ever
+    comes back."""
+    try:
+        ledger.upload(entry, uuid, Proof.PERSON, entry.name, at)
+    except UuidOwned:
+        ledger.share(entry, uuid, entry.name, at)

@@ -19,10 +19,11 @@ from canarysync.check import Finding, Grade
 from canarysync.config import Route
 from canarysync.display import shown
 from canarysync.errors import CanarysyncError, ConfigError
-from canarysync.ledger import Entry, Hold
+from canarysync.ledger import Hold
 from canarysync.model import SEND_AGAIN, Problem, Rejection
 from canarysync.report import Event, Summary
 from canarysync.requeue import Failed, Fate
+from canarysync.resolve import Noted
 from canarysync.status import RouteStatus
 from canarysync.step import FINAL, Outcome
 
@@ -44,6 +45,7 @@ def error_lines(error: CanarysyncError) -> Iterator[str]:
     else:
         where = f" {shown(error.path)}" if error.path else ""
         yield f"canarysync: cannot {error.operation}{where}: {shown(error.cause, 2000)}"
+        yield from (f"  {line}" for line in error.details)
     if error.hint:
         yield f"  what to do: {shown(error.hint, 2000)}"
 
@@ -225,15 +227,16 @@ def released_lines(route: Route, before: Hold | None) -> Iterator[str]:
     yield f"It goes on at its next rescan (within {route.rescan_s:g} s), or with the next run-once."
 
 
-def resolved_line(entry: Entry, resolution: str) -> str:
+def resolved_lines(noted: Noted) -> Iterator[str]:
     """What ``resolve`` has noted, and what will come of it."""
-    if resolution != SEND_AGAIN:
-        what = f"it is at the API, under the uuid {resolution}. It will be filed"
-    elif entry.detached:
-        what = "it is not at the API. Its file is gone: drop it again to send it. This entry ends"
+    if noted.resolution != SEND_AGAIN:
+        what, then = f"it is at the API, under the uuid\n  {noted.resolution}", "It will be filed"
+    elif noted.entry.detached:
+        what, then = "it is not at the API", "Its file is gone: drop it again to send it. This entry ends"
     else:
-        what = "it is not at the API. It will be sent again"
-    return f"Noted for {shown(entry.name)}: {what} at the next rescan, or by the next run-once."
+        what, then = "it is not at the API", "It will be sent again"
+    yield f"Noted for {shown(noted.entry.name)}: {what}"
+    yield f"{then} {noted.when}."
 
 
 @contextmanager

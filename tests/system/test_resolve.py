@@ -50,8 +50,9 @@ def test_it_is_there_says_the_person(site: Site, sandbox: Sandbox) -> None:
     assert site.waiting() == ["visit.json"], "the command itself moves nothing"
     assert site.once().outcomes == {Outcome.RECOVERED: 1}
 
-    assert said == f"Noted for visit.json: it is at the API, under the uuid {found}. It will be filed at the next " + (
-        "rescan, or by the next run-once.\n"
+    assert said == (
+        f"Noted for visit.json: it is at the API, under the uuid\n  {found}\n"
+        "It will be filed at the next rescan, or by the next run-once.\n"
     )
     receipt = site.receipt("visit.json")
     assert (receipt["uuid"], receipt["proof"], receipt["outcome"]) == (found, "person", "recovered")
@@ -165,6 +166,36 @@ def test_several_of_one_name_are_told_apart_by_their_ids(site: Site, sandbox: Sa
     assert status(site)["doubts"][1]["why"] == "a person has decided"
     assert status(site)["held"] == 1, "of two"
     assert site.once().outcomes.total() == 1
+
+
+@pytest.mark.parametrize("word", ["uploaded", "send-again"])
+def test_what_a_route_that_left_the_config_has_in_doubt_can_be_resolved(
+    site: Site, sandbox: Sandbox, word: str
+) -> None:
+    """A file of another route says the same score, and waits for it."""
+    hold(site, sandbox, taken=word == "uploaded")
+    sandbox.faults.clear()
+    of_old = site.config_path.read_text()
+    new = make_site(site.home, sandbox.url, routes__folder="new")
+    twin = site.home / "new" / "drop" / "twin.json"
+    twin.write_text(json.dumps(score()))
+    assert new.once().outcomes == {}
+
+    code, told = refused(new, "other.json", "--send-again")
+    [entry_id] = [line.split()[0] for line in told.splitlines() if line.endswith("clinic  visit.json")]
+    found = stored(sandbox)[0][0] if word == "uploaded" else ""
+    said = resolve(new, entry_id, *(["--uploaded", found] if found else ["--send-again"]))
+    assert new.once().outcomes == {Outcome.DUPLICATE if found else Outcome.UPLOADED: 1}
+    site.config_path.write_text(of_old)
+    summary = site.once()
+
+    assert (code, said.splitlines()[-1].partition(" when ")[2]) == (
+        Exit.NEEDS_A_PERSON,
+        "canarysync starts next; its route clinic is not in the config.",
+    )
+    assert summary.outcomes == {Outcome.RECOVERED if found else Outcome.DUPLICATE: 1}
+    assert site.receipt("visit.json")["uuid"] == stored(sandbox)[0][0]
+    assert len(stored(sandbox)) == 1
 
 
 def test_send_again_that_cannot_go_out_now_is_not_forgotten(site: Site, sandbox: Sandbox) -> None:
