@@ -197,26 +197,35 @@ def resolve(name: str, uuid: str | None, send_again: bool, route: str | None, co
 @click.option("--code", "codes", multiple=True, type=click.Choice(_FAILED_CODES), help="What failed with this code.")
 @click.option("--since", type=_Moment(), help="What failed since then: 2h (ago), 2026-11-01, 2026-11-01T08:00Z")
 @click.option("--all", "everything", is_flag=True, help="Everything in failed/.")
+@click.option("--send-again", is_flag=True, help="Files in done/: their scores are no longer at the API.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 @_json_option
 @_config_option
 def requeue(
     names: tuple[str, ...], route: str | None, codes: tuple[str, ...], since: datetime | None, everything: bool,
-    dry_run: bool, json_wanted: bool, config_path: Path | None,
+    send_again: bool, dry_run: bool, json_wanted: bool, config_path: Path | None,
 ) -> None:  # fmt: skip
     """Put failed files back into the drop folder, under the names that they came with; their sidecars go.
 
     Mend them in failed/ first, or mend what else was wrong. NAME is a file's in failed/, or that which it came with.
     Several filters have to fit together. What cannot go back (drop/ has a file of that name, say) is left, and told.
+
+    With --send-again NAME is a file in done/ whose score somebody deleted at the API. Look there first: a copy of the
+    file goes into the drop folder, and its score is created anew, even if it is there after all.
     """
     from canarysync import requeue as failed
+    from canarysync import send_again as done
     from canarysync import views
 
-    if not (names or codes or since or everything):
-        raise click.UsageError("which files? Give names, globs, --code or --since; or --all")
+    filtered = codes or since or everything
+    if not (names or filtered) or (send_again and (filtered or not names)):
+        raise click.UsageError("which files? Give names, globs, --code or --since; or --all; with --send-again, names")
     config = _load(config_path)
     routes = [_route(config, route)] if route else config.routes
-    found = failed.requeue(config, routes, failed.Wanted(names, codes, since), dry_run=dry_run)
+    if send_again:
+        found = done.send_again(config, routes, names, datetime.now(UTC), dry_run=dry_run)
+    else:
+        found = failed.requeue(config, routes, failed.Wanted(names, codes, since), dry_run=dry_run)
     if json_wanted:
         click.echo(views.as_json(views.requeued_json(found, dry_run)))
     else:

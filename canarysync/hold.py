@@ -17,10 +17,14 @@ from canarysync.status import opened
 
 
 def hold(config: Config, route: Route, hold: Hold) -> Hold | None:
-    """Stop ``route``; return the hold that it was under before. Raises CanarysyncError, and nothing is noted."""
+    """Stop ``route``; return the hold that it was under before, which stays unless a new reason is given.
+
+    Raises CanarysyncError, and then nothing is noted.
+    """
     with _known(config, route, "hold") as (ledger, route_id):
         before = ledger.hold_on(route_id)
-        ledger.hold(route_id, hold)
+        if before is None or hold.reason:
+            ledger.hold(route_id, hold)
         return before
 
 

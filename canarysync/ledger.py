@@ -26,6 +26,8 @@ LEGAL: Mapping[State | None, frozenset[State]] = {
     State.IN_DOUBT: frozenset({State.IN_DOUBT, State.UPLOADED, State.INTENDED, State.REFUSED, State.WITHDRAWN}),
     # Known not to be at the API.
     State.DEFERRED: frozenset({State.INTENDED, State.DEFERRED, State.GAVE_UP, State.WITHDRAWN}),
+    # A person asks for its score to be created anew. It keeps its uuid, so that nobody takes that for the new one's.
+    State.UPLOADED: frozenset({State.REPLACED}),
 }
 """From each state (None: no entry yet) to those that may follow. What is not a key is final."""
 
@@ -176,6 +178,13 @@ class Ledger(Protocol):
 
     def entry(self, entry_id: str) -> Entry:
         """The entry as it is now."""
+
+    def owner(self, fingerprint: str) -> Entry | None:
+        """The entry that owns a score."""
+
+    def replace(self, entry: Entry, at: datetime) -> None:
+        """An uploaded entry gives up its score, but not its uuid: a person wants it sent again. For use beside the
+        process that owns the ledger. Raises LedgerError where the entry is not filed yet."""
 
     def intend(self, draft: Draft, at: datetime) -> Claimed | Taken:
         """Step 1: a new entry in INTENDED, its attempt counted, unless another one owns the fingerprint. In IN_DOUBT,

@@ -169,6 +169,7 @@ class State(StrEnum):
     REFUSED = "refused"
     GAVE_UP = "gave_up"
     WITHDRAWN = "withdrawn"
+    REPLACED = "replaced"
 
 
 class Held(StrEnum):

@@ -32,7 +32,7 @@ from canarysync.status import opened
 _BATCH = 500
 """So many files share the two fsyncs."""
 
-_IN_USE = "drop/ has a file of that name"
+IN_USE = "drop/ has a file of that name"
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -159,7 +159,7 @@ def _look_at(route: Route, file: str, names: set[str], unfiled: set[str], matche
     if name is None:
         return replace(failed, fate=Fate.LEFT, why="no pattern of the route matches its name")
     in_use = _in_use(route.failed / file, route.drop / name)
-    return replace(failed, fate=Fate.LEFT, why=_IN_USE) if in_use else failed
+    return replace(failed, fate=Fate.LEFT, why=IN_USE) if in_use else failed
 
 
 # --- doing it --------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def _move(route: Route, failed: Failed) -> Failed:
         durable.rename_new(source, target)
     except FileExistsError:
         if _in_use(source, target):
-            return replace(failed, fate=Fate.LEFT, why=_IN_USE)
+            return replace(failed, fate=Fate.LEFT, why=IN_USE)
         os.unlink(source)  # a crash came between link and unlink
     except FileNotFoundError:
         return replace(failed, fate=Fate.LEFT, why="it is no longer there")

@@ -28,6 +28,7 @@ from canarysync.status import RouteStatus
 from canarysync.step import FINAL, Outcome
 
 _LISTED_MOST = 20
+_AGAIN = "send again"
 _SIDECARS = (RECEIPT_SUFFIX, ERROR_SUFFIX)
 _COLOURS = {Grade.OK: "green", Grade.WARNING: "yellow", Grade.PROBLEM: "red"}
 
@@ -179,23 +180,23 @@ def _requeued_line(failed: Failed) -> str:
     if failed.fate is Fate.GONE:
         return f"  gone       {shown(failed.file)}: it has left failed/, its sidecar goes too"
     renamed = f" → {shown(failed.name)}" if failed.name != failed.file else ""
-    return f"  {failed.code:<10} {shown(failed.file)}{renamed}"
+    return f"  {failed.code or _AGAIN:<10} {shown(failed.file)}{renamed}"
 
 
 def _requeued_sums(found: Sequence[Failed], dry_run: bool) -> str:
-    codes = Counter(str(failed.code) for failed in found if failed.fate is Fate.BACK)
+    codes = Counter(str(failed.code or _AGAIN) for failed in found if failed.fate is Fate.BACK)
     left = sum(failed.fate is Fate.LEFT and bool(failed.file) for failed in found)
     if not found:
         return "No failed file fits."
     told = f"{codes.total():,} {'would go' if dry_run else 'went'} back into drop/{_codes(codes)}"
-    return told + (f", {left:,} left in failed/" if left else "") + (". Nothing was done yet." if dry_run else "")
+    return told + (f", {left:,} left" if left else "") + (". Nothing was done yet." if dry_run else "")
 
 
 def requeued_json(found: Sequence[Failed], dry_run: bool) -> dict[str, Any]:
     """The same for programs."""
     return {
         "dryRun": dry_run,
-        "failedByCode": Counter(str(failed.code) for failed in found if failed.fate is Fate.BACK),
+        "failedByCode": Counter(str(failed.code or _AGAIN) for failed in found if failed.fate is Fate.BACK),
         "files": [
             {"route": f.route, "file": f.file, "name": f.name, "code": f.code, "failedAt": f.at and f.at.isoformat()}
             | {"fate": f.fate, "why": f.why}

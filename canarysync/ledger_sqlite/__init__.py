@@ -32,6 +32,9 @@ from canarysync.model import Code, Held, Moment, Proof, Signature, State
 __all__ = ["Access", "SqliteLedger"]
 
 
+_OWNER_SQL = f"{ENTRY_SQL} WHERE s.fingerprint = ? AND s.state IN ({OWNING_SQL})"
+
+
 class SqliteLedger:
     """See ``ledger.Ledger``, whose promises this class keeps with SQLite."""
 
@@ -106,6 +109,10 @@ class SqliteLedger:
     def entry(self, entry_id: str) -> Entry:
         return to_entry(self._database.read(f"{ENTRY_SQL} WHERE e.id = ?", entry_id)[0])
 
+    def owner(self, fingerprint: str) -> Entry | None:
+        rows = self._database.read(_OWNER_SQL, fingerprint)
+        return to_entry(rows[0]) if rows else None
+
     def owned_uuids(self, uuids: Collection[str], besides: Entry) -> frozenset[str]:
         owned: set[str] = set()
         wanted = list(uuids)
@@ -142,10 +149,7 @@ class SqliteLedger:
     def intend(self, draft: Draft, at: datetime) -> Claimed | Taken:
         def change(c: sqlite3.Connection) -> Claimed | Taken:
             assert draft.identity is not None
-            owner = c.execute(
-                f"{ENTRY_SQL} WHERE s.fingerprint = ? AND s.state IN ({OWNING_SQL})",
-                (draft.identity.fingerprint,),
-            ).fetchone()
+            owner = c.execute(_OWNER_SQL, (draft.identity.fingerprint,)).fetchone()
             if owner is not None:
                 return Taken(to_entry(owner))
             suspect = recovery.is_suspect(c, draft)
@@ -220,6 +224,14 @@ class SqliteLedger:
             sql = "UPDATE scores SET resolution = ? WHERE entry_id = ? AND state = ?"
             if not c.execute(sql, (resolution, entry.id, str(State.IN_DOUBT))).rowcount:
                 raise LedgerError("resolve an entry", cause="it is no longer in doubt")
+
+        self._database.write(change)
+
+    def replace(self, entry: Entry, at: datetime) -> None:
+        def change(c: sqlite3.Connection) -> None:
+            if c.execute("SELECT 1 FROM entries WHERE id = ? AND filed_at IS NULL", (entry.id,)).fetchone():
+                raise LedgerError("give up a score", cause="its file is just being filed")
+            move(c, entry, State.REPLACED, at)
 
         self._database.write(change)
 

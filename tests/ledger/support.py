@@ -79,6 +79,10 @@ def change(ledger: Ledger, entry: Entry, state: State) -> Entry:
         case State.WITHDRAWN:
             ledger.withdraw(entry, at(1))
             return ledger.entry(entry.id)
+        case State.REPLACED:
+            ledger.filed(entry, at(1))
+            ledger.replace(entry, at(1))
+            return ledger.entry(entry.id)
         case State.REJECTED | State.REFUSED | State.GAVE_UP:
             code = {State.REJECTED: Code.INVALID, State.REFUSED: Code.REFUSED, State.GAVE_UP: Code.GAVE_UP}[state]
             return ledger.fail(entry, state, code, None, entry.name, at(1))
@@ -97,6 +101,7 @@ def entry_in(ledger: Ledger, state: State, name: str = "visit.json", number: int
     steps = {
         State.INTENDED: (),
         State.WITHDRAWN: (State.DEFERRED, State.WITHDRAWN),
+        State.REPLACED: (State.UPLOADED, State.REPLACED),
     }.get(state, (state,))
     for step in steps:
         entry = change(ledger, entry, step)

@@ -270,12 +270,12 @@ def test_the_command_says_what_it_did(site: Site, sandbox: Sandbox) -> None:
 
     assert told.returncode == rest.returncode == Exit.NEEDS_A_PERSON
     assert told.stdout.splitlines()[-1] == (
-        "4 would go back into drop/ (1 invalid, 3 syntax), 1 left in failed/. Nothing was done yet."
+        "4 would go back into drop/ (1 invalid, 3 syntax), 1 left. Nothing was done yet."
     )
     assert (done.returncode, json.loads(done.stdout)["failedByCode"]) == (0, {"syntax": 3})
     assert rest.stdout == (
         "clinic\n  invalid    odd\\x1b.json\n"
         "  left       stray.txt: it has no readable error sidecar: move it by hand\n"
-        "1 went back into drop/ (1 invalid), 1 left in failed/\n"
+        "1 went back into drop/ (1 invalid), 1 left\n"
     )
     assert max(map(len, told.stdout.splitlines())) <= 91
