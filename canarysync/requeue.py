@@ -23,7 +23,7 @@ from canarysync.candidates import ERROR_SUFFIX, Matcher
 from canarysync.config import Config, Route
 from canarysync.filing import SIDECAR_MOST_BYTES
 from canarysync.folder import absence, marker_id
-from canarysync.ledger import Ledger
+from canarysync.ledger import FAILED, Ledger
 from canarysync.ledger_sqlite import Access
 from canarysync.model import Code, Signature
 from canarysync.reading import Content, look, read
@@ -116,24 +116,25 @@ def _plan(route: Route, ledger: Ledger | None, wanted: Wanted) -> list[Failed]:
         return [Failed(route.name, "", Fate.LEFT, why=f"cannot list failed/: {error.strerror}")]
     # Asked after the listing: whatever has a sidecar there is decided by now, and no longer here once it is moved.
     entries = ledger.open_entries(route_id) if ledger and route_id else ()
-    unfiled = {entry.target for entry in entries if entry.target}
+    unfiled = {entry.target for entry in entries if entry.state in FAILED}
     matcher = Matcher(route.match)
     files = {name.removesuffix(ERROR_SUFFIX) for name in names}
     found = (_look_at(route, file, names, unfiled, matcher) for file in files)
     oldest_first = sorted(filter(wanted.fits, found), key=lambda failed: (failed.at or _NEVER, failed.file))
-    return list(_one_of_each_name(route.drop, oldest_first))
+    return list(_one_of_each_name(oldest_first))
 
 
-def _one_of_each_name(drop: Path, plan: Sequence[Failed]) -> Iterator[Failed]:
+def _one_of_each_name(plan: Sequence[Failed]) -> Iterator[Failed]:
     """Of several files that came under one name only the first can go back now."""
     taken: set[str] = set()
     for failed in plan:
-        why = "another one goes back under that name first: call again"
-        if failed.fate is not Fate.BACK or failed.name not in taken:
+        if failed.fate is not Fate.BACK:
             yield failed
+        elif failed.name in taken:
+            yield replace(failed, fate=Fate.LEFT, why="another one goes back under that name first: call again")
         else:
-            yield replace(failed, fate=Fate.LEFT, why=why)
-        taken.add(failed.name)
+            taken.add(failed.name)
+            yield failed
 
 
 def _names_in(failed: Path) -> set[str]:
@@ -142,7 +143,7 @@ def _names_in(failed: Path) -> set[str]:
         return {e.name for e in entries if not e.name.startswith(".") and not e.is_dir(follow_symlinks=False)}
 
 
-def _look_at(route: Route, file: str, names: set[str], unfiled: set[str], matcher: Matcher) -> Failed:
+def _look_at(route: Route, file: str, names: set[str], unfiled: set[str | None], matcher: Matcher) -> Failed:
     """One file in failed/, or a sidecar there without one."""
     content = read(route.failed / f"{file}{ERROR_SUFFIX}", SIDECAR_MOST_BYTES)
     told = sidecar.failure(content.data) if isinstance(content, Content) else None
