@@ -25,8 +25,8 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def say(site: Site, *arguments: str, code: int = Exit.OK) -> str:
-    """The real command; what it printed."""
-    ended = site.cli(*arguments, "-c", str(site.config_path))
+    """The command; what it printed."""
+    ended = site.told(*arguments)
     assert ended.returncode == code, ended.stdout + ended.stderr
     return ended.stdout + ended.stderr
 

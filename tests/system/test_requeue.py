@@ -26,7 +26,7 @@ Limit = Callable[[pytest.MonkeyPatch], None]
 
 
 def command(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return site.cli("requeue", *arguments, "-c", str(site.config_path))
+    return site.told("requeue", *arguments)
 
 
 def fail(site: Site, *names: str, code: Code = Code.SYNTAX) -> None:

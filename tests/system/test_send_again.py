@@ -46,7 +46,7 @@ def test_it_is_sent_as_a_new_file_and_the_old_receipt_stays(site: Site, sandbox:
     assert again(site, dry_run=True) == [(Fate.BACK, "")]
     assert site.once().outcomes == {}
 
-    said = site.cli("requeue", "--send-again", "clinic/done/visit.json", "-c", str(site.config_path))
+    said = site.told("requeue", "--send-again", "clinic/done/visit.json")
     assert (said.returncode, site.waiting()) == (0, ["visit.json"])
     assert site.once().outcomes == {Outcome.UPLOADED: 1}
 
@@ -149,5 +149,5 @@ def test_a_duplicate_is_not_the_file_that_was_sent(site: Site) -> None:
         (Fate.LEFT, "the file with this score that was sent is another one, in done/ as visit.json"),
         (Fate.UNKNOWN, ""),
     ]
-    usage = site.cli("requeue", "--send-again", "--all", "-c", str(site.config_path))
+    usage = site.told("requeue", "--send-again", "--all")
     assert usage.returncode == Exit.USAGE

@@ -59,7 +59,7 @@ def test_files_are_visited_in_the_order_in_which_they_were_found() -> None:
     assert len(tracks) == 3
 
 
-@pytest.mark.parametrize("outcome", [*sorted(FINAL), Outcome.GONE])
+@pytest.mark.parametrize("outcome", [*sorted(FINAL), Outcome.GONE, Outcome.ON_HOLD])
 def test_an_end_is_forgotten(outcome: Outcome) -> None:
     tracks = running("a")
     tracks.visited("a", Step(outcome), None, 0.0)
@@ -135,7 +135,7 @@ def test_a_hint_ends_the_wait_and_the_old_timer_means_nothing() -> None:
     assert taken(tracks) == ["a"]
 
 
-@pytest.mark.parametrize("outcome", [*LATER, *sorted(FINAL), Outcome.GONE, Outcome.TWIN])
+@pytest.mark.parametrize("outcome", [*LATER, *sorted(FINAL), Outcome.GONE, Outcome.ON_HOLD, Outcome.TWIN])
 def test_a_hint_during_a_visit_leads_to_another(outcome: Outcome) -> None:
     """The file changed, or another one took its name, after the visit had read it."""
     tracks = running("a")
@@ -282,7 +282,7 @@ class TracksMachine(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(sorted(self.running)))
         self.tracks.visited(key, Step(outcome, wait_s=wait_s, entry=entry), None, self.now_s)
         self.running.remove(key)
-        ended = outcome in FINAL or outcome is Outcome.GONE
+        ended = outcome in {*FINAL, Outcome.GONE, Outcome.ON_HOLD}
         if ended and key not in self.hinted:
             self.alive.remove(key)
         elif key in self.hinted:
