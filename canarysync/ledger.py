@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from canarysync.model import Code, Held, Identity, Moment, Proof, Signature, State
@@ -32,6 +33,45 @@ LEGAL: Mapping[State | None, frozenset[State]] = {
 """From each state (None: no entry yet) to those that may follow. What is not a key is final."""
 
 
+class Filed(StrEnum):
+    """Where the file of an entry goes in the end."""
+
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Happened(StrEnum):
+    """What became of an entry at a moment. Beside each is what it says more (``Happening.detail``)."""
+
+    INTENDED = "intended"  # the number of the attempt
+    SENT_AGAIN = "sent_again"  # likewise
+    DEFERRED = "deferred"  # why
+    IN_DOUBT = "in_doubt"  # why
+    HELD = "held"  # why
+    DECIDED = "decided"  # by a person: as Entry.resolution
+    UPLOADED = "uploaded"  # the proof
+    DUPLICATE = "duplicate"  # the entry that owns the score
+    REJECTED = "rejected"  # the code
+    REFUSED = "refused"  # the HTTP status
+    GAVE_UP = "gave_up"
+    WITHDRAWN = "withdrawn"
+    DETACHED = "detached"
+    FILED = "filed"
+    TAKEN_IN = "taken_in"
+    REMOVED = "removed"  # by retention: how that was not quite so
+    KEPT = "kept"  # by retention, for good: why
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """A moment in the life of an entry, written down together with what it changed."""
+
+    entry_id: str
+    at: datetime
+    what: Happened
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """An entry about to be made. ``sha256`` is None for a file that was never read; ``identity`` for no score."""
@@ -51,7 +91,7 @@ class Entry:
     ``target`` is the name reserved in done/ or failed/ once the outcome is known. ``detached`` means that
     the file no longer holds what was sent. ``forbidden`` of its attempts were answered with 403. ``resent``
     means that it was sent again, and that the look for twins after that is still due. ``resolution`` is what a
-    person decided: its uuid, or ``SEND_AGAIN``.
+    person decided: its uuid, or ``SEND_AGAIN``. ``removed``: retention has removed its file and sidecar.
     """
 
     id: str
@@ -79,6 +119,8 @@ class Entry:
     resolution: str | None = None
     resent: bool = False
     possible_duplicate: bool = False
+    filed_at: datetime | None = None
+    removed: bool = False
 
     @property
     def for_a_person(self) -> bool:
@@ -88,7 +130,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What a sidecar says of an entry that the ledger may have lost. ``signature`` is None once the file was moved."""
+    """What a sidecar says of an entry that the ledger may have lost. ``signature`` is None once the file was moved;
+    ``missing``: it never was, since it was gone."""
 
     entry_id: str
     route_id: str
@@ -106,6 +149,7 @@ class Past:
     uuid: str | None = None
     proof: Proof | None = None
     possible_duplicate: bool = False
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +263,7 @@ class Ledger(Protocol):
     def share(self, entry: Entry, uuid: str, target: str, at: datetime) -> Entry:
         """A person says that the score in doubt is the one that another entry owns by this ``uuid``."""
 
-    def resolve(self, entry: Entry, resolution: str) -> None:
+    def resolve(self, entry: Entry, resolution: str, at: datetime) -> None:
         """Note what a person decided of an entry in doubt; the next pass carries it out. For use beside the process
         that owns the ledger. Raises LedgerError when the entry is no longer in doubt."""
 
@@ -234,7 +278,7 @@ class Ledger(Protocol):
     def rebind(self, entry: Entry, sha256: str, signature: Signature) -> Entry:
         """The same score in other bytes."""
 
-    def detach(self, entry: Entry) -> Entry:
+    def detach(self, entry: Entry, at: datetime) -> Entry:
         """The file of that name now says something else: this entry goes on without it."""
 
     def retarget(self, entry: Entry, target: str) -> Entry:
@@ -245,6 +289,13 @@ class Ledger(Protocol):
 
     def filed(self, entry: Entry, at: datetime) -> None:
         """Step 6. Not durable by itself: filing may be repeated."""
+
+    def expired(self, route_id: str, where: Filed, before: datetime, after: Entry | None, most: int) -> Sequence[Entry]:
+        """Entries filed in ``where`` before a time, the oldest first (from behind ``after`` on), that ``let_go`` has
+        not been told of."""
+
+    def let_go(self, removed: Mapping[str, str], kept: Mapping[str, str], at: datetime) -> None:
+        """The entries (by id, with a detail) whose files retention has removed, and those whose files it never will."""
 
     def owned_uuids(self, uuids: Collection[str], besides: Entry) -> frozenset[str]:
         """Those of ``uuids`` that belong to entries other than ``besides``."""

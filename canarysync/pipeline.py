@@ -153,7 +153,7 @@ class Pipeline:
         if entry.state is State.DEFERRED:
             self._outcomes.withdrawn(entry, "")
             return entry
-        return self._ledger.detach(entry)
+        return self._ledger.detach(entry, self._now())
 
     def _reject(self, name: str, entry: Entry | None, found: Content | NotRead, rejection: Rejection) -> Step:
         """Our own no: recorded, then filed in failed/ with all its problems."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from canarysync.config import Config
@@ -47,7 +48,7 @@ def resolve(config: Config, name: str, resolution: str, route: str | None = None
         if entry.state is State.INTENDED:
             cause = "it is being sent, or was when canarysync was stopped"
             raise CanarysyncError("resolve", name, cause, "start canarysync first: what it finds out may settle it")
-        ledger.resolve(entry, resolution)
+        ledger.resolve(entry, resolution, datetime.now(UTC))
         return Noted(entry, resolution, _when(config, ledger, of_route, entry))
 
 

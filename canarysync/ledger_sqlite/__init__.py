@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Self
 
 from canarysync.errors import LedgerError, SetupError, UuidOwned
-from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Hold, Past, Taken
+from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Filed, Happened, Hold, Past, Taken
 from canarysync.ledger_sqlite import recovery
 from canarysync.ledger_sqlite.database import NEW_ID_SQL, OWNING_SQL, Access, Database
+from canarysync.ledger_sqlite.events import History, record
 from canarysync.ledger_sqlite.rows import (
     ENTRY_SQL,
     IllegalChange,
@@ -29,7 +30,7 @@ from canarysync.ledger_sqlite.rows import (
 )
 from canarysync.model import Code, Held, Moment, Proof, Signature, State
 
-__all__ = ["Access", "SqliteLedger"]
+__all__ = ["Access", "History", "SqliteLedger"]
 
 
 _OWNER_SQL = f"{ENTRY_SQL} WHERE s.fingerprint = ? AND s.state IN ({OWNING_SQL})"
@@ -41,6 +42,7 @@ class SqliteLedger:
     def __init__(self, path: Path, access: Access = Access.OWNER) -> None:
         """Open the database at ``path``. The owner has locked its folder; it creates what is not there yet."""
         self._database = Database(path, access)
+        self.history = History(self._database)
         self._used: set[str] = set()  # names of routes that this process has asked for
         self._renewed = False
 
@@ -156,23 +158,35 @@ class SqliteLedger:
             entry_id = insert_entry(c, draft, at)
             if suspect:
                 insert_score(c, entry_id, draft, State.IN_DOUBT, reason=recovery.REASON)
+                record(c, entry_id, at, Happened.IN_DOUBT, recovery.REASON)
             else:
                 insert_score(c, entry_id, draft, State.INTENDED, attempts=1)
+                record(c, entry_id, at, Happened.INTENDED, 1)
             return Claimed(select(c, entry_id))
 
         self._database.check_room()
         return self._database.write(change)
 
     def intend_again(self, entry: Entry, at: datetime, *, resent: bool) -> Entry:
+        def change(c: sqlite3.Connection) -> Entry:
+            move(
+                c, entry, State.INTENDED, at, attempts=entry.attempts + 1, resent=int(entry.resent or resent),
+                retry_at=None, first_look=None, reason="", held=None, resolution=None,
+            )  # fmt: skip
+            record(c, entry.id, at, Happened.SENT_AGAIN if resent else Happened.INTENDED, entry.attempts + 1)
+            return select(c, entry.id)
+
         self._database.check_room()
-        return self._change(
-            entry, State.INTENDED, at, attempts=entry.attempts + 1, resent=int(entry.resent or resent),
-            retry_at=None, first_look=None, reason="", held=None, resolution=None,
-        )  # fmt: skip
+        return self._database.write(change)
 
     def defer(self, entry: Entry, reason: str, retry_at: datetime, at: datetime, *, forbidden: bool = False) -> Entry:
-        count = entry.forbidden + forbidden
-        return self._change(entry, State.DEFERRED, at, reason=reason, retry_at=text(retry_at), forbidden=count)
+        def change(c: sqlite3.Connection) -> Entry:
+            count = entry.forbidden + forbidden
+            move(c, entry, State.DEFERRED, at, reason=reason, retry_at=text(retry_at), forbidden=count)
+            record(c, entry.id, at, Happened.DEFERRED, reason)
+            return select(c, entry.id)
+
+        return self._database.write(change)
 
     def doubt(
         self,
@@ -189,6 +203,7 @@ class SqliteLedger:
 
         def change(c: sqlite3.Connection) -> Entry:
             move(c, entry, State.IN_DOUBT, at, reason=reason, retry_at=text(retry_at), first_look=look, held=held)
+            record(c, entry.id, at, Happened.HELD if held else Happened.IN_DOUBT, reason)
             return update_entry(c, entry.id, status=status)
 
         return self._database.write(change)
@@ -198,6 +213,7 @@ class SqliteLedger:
             if c.execute("SELECT 1 FROM scores WHERE uuid = ? AND entry_id != ?", (uuid, entry.id)).fetchone():
                 raise UuidOwned("record the proof", cause="the API named a uuid that another entry owns")
             move(c, entry, State.UPLOADED, at, uuid=uuid, proof=str(proof), retry_at=None, reason="", held=None)
+            record(c, entry.id, at, Happened.UPLOADED, proof)
             return decide(c, entry.id, State.UPLOADED, target)
 
         return self._database.write(change)
@@ -206,6 +222,7 @@ class SqliteLedger:
         def change(c: sqlite3.Connection) -> Entry:
             entry_id = insert_entry(c, draft, at)
             insert_score(c, entry_id, draft, State.DUPLICATE, owner_id=owner.id, proof=owner.proof)
+            record(c, entry_id, at, Happened.DUPLICATE, owner.id)
             return decide(c, entry_id, State.DUPLICATE, target)
 
         return self._database.write(change)
@@ -215,15 +232,17 @@ class SqliteLedger:
             owner = c.execute("SELECT entry_id FROM scores WHERE uuid = ?", (uuid,)).fetchone()
             proof = str(Proof.PERSON)
             move(c, entry, State.UPLOADED, at, owner_id=owner["entry_id"], proof=proof, retry_at=None, held=None)
+            record(c, entry.id, at, Happened.UPLOADED, proof)
             return decide(c, entry.id, State.UPLOADED, target)
 
         return self._database.write(change)
 
-    def resolve(self, entry: Entry, resolution: str) -> None:
+    def resolve(self, entry: Entry, resolution: str, at: datetime) -> None:
         def change(c: sqlite3.Connection) -> None:
             sql = "UPDATE scores SET resolution = ? WHERE entry_id = ? AND state = ?"
             if not c.execute(sql, (resolution, entry.id, str(State.IN_DOUBT))).rowcount:
                 raise LedgerError("resolve an entry", cause="it is no longer in doubt")
+            record(c, entry.id, at, Happened.DECIDED, resolution)
 
         self._database.write(change)
 
@@ -246,6 +265,7 @@ class SqliteLedger:
             else:
                 entry_id = subject.id
                 move(c, subject, state, at, retry_at=None)
+            record(c, entry_id, at, Happened(state), status if state is State.REFUSED and status else code)
             return decide(c, entry_id, state, target, code, status)
 
         return self._database.write(change)
@@ -253,6 +273,7 @@ class SqliteLedger:
     def withdraw(self, entry: Entry, at: datetime) -> None:
         def change(c: sqlite3.Connection) -> None:
             move(c, entry, State.WITHDRAWN, at, retry_at=None)
+            record(c, entry.id, at, Happened.WITHDRAWN)
             c.execute("UPDATE entries SET verdict = 'withdrawn', filed_at = ? WHERE id = ?", (text(at), entry.id))
 
         self._database.write(change)
@@ -261,8 +282,12 @@ class SqliteLedger:
         values = {"sha256": sha256, **signature_columns(signature)}
         return self._database.write(lambda c: update_entry(c, entry.id, **values))
 
-    def detach(self, entry: Entry) -> Entry:
-        return self._database.write(lambda c: update_entry(c, entry.id, detached=1))
+    def detach(self, entry: Entry, at: datetime) -> Entry:
+        def change(c: sqlite3.Connection) -> Entry:
+            record(c, entry.id, at, Happened.DETACHED)
+            return update_entry(c, entry.id, detached=1)
+
+        return self._database.write(change)
 
     def retarget(self, entry: Entry, target: str) -> Entry:
         return self._database.write(lambda c: update_entry(c, entry.id, target=os.fsencode(target)))
@@ -276,8 +301,28 @@ class SqliteLedger:
         return self._database.write(change)
 
     def filed(self, entry: Entry, at: datetime) -> None:
-        sql = "UPDATE entries SET filed_at = ? WHERE id = ?"
-        self._database.ride(entry.id, lambda c: c.execute(sql, (text(at), entry.id)))
+        def change(c: sqlite3.Connection) -> None:
+            c.execute("UPDATE entries SET filed_at = ? WHERE id = ?", (text(at), entry.id))
+            record(c, entry.id, at, Happened.FILED)
+
+        self._database.ride(entry.id, change)
+
+    # --- retention -----------------------------------------------------------------------------------
+
+    def expired(self, route_id: str, where: Filed, before: datetime, after: Entry | None, most: int) -> Sequence[Entry]:
+        sql = f"""{ENTRY_SQL} WHERE e.route_id = ? AND e.verdict = ? AND e.fate IS NULL
+                  AND e.filed_at < ? AND (e.filed_at, e.id) > (?, ?) ORDER BY e.filed_at, e.id LIMIT ?"""
+        behind = (text(after.filed_at), after.id) if after is not None and after.filed_at else ("", "")
+        return [to_entry(row) for row in self._database.read(sql, route_id, where, text(before), *behind, most)]
+
+    def let_go(self, removed: Mapping[str, str], kept: Mapping[str, str], at: datetime) -> None:
+        def change(c: sqlite3.Connection) -> None:
+            for fate, details in ((Happened.REMOVED, removed), (Happened.KEPT, kept)):
+                for entry_id, detail in details.items():
+                    c.execute("UPDATE entries SET fate = ? WHERE id = ?", (fate, entry_id))
+                    record(c, entry_id, at, fate, detail)
+
+        self._database.write(change)
 
     # --- a ledger that was lost ----------------------------------------------------------------------
 
@@ -329,10 +374,3 @@ class SqliteLedger:
 
     def flush(self) -> None:
         self._database.flush()
-
-    def _change(self, entry: Entry, state: State, at: datetime, **columns: object) -> Entry:
-        def change(c: sqlite3.Connection) -> Entry:
-            move(c, entry, state, at, **columns)
-            return select(c, entry.id)
-
-        return self._database.write(change)

@@ -77,7 +77,21 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     CREATE INDEX suspects_score ON suspects (fingerprint);
     """,
-    # Merging: this one comes after that of the table `events`.
+    """
+    -- What became of each entry, and when: only ever added to, in the transaction of the change itself. `n` counts per
+    -- entry, whose rows stand together. As each is held twice, `entry_id` is the 16 bytes of the UUID (36 as text), and
+    -- `at` is in milliseconds since 1970 (UTC). No REFERENCES: take_in replaces entries.
+    CREATE TABLE events (
+        entry_id BLOB NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL, what TEXT NOT NULL, detail TEXT NOT NULL,
+        PRIMARY KEY (entry_id, n)
+    ) WITHOUT ROWID;
+    CREATE INDEX events_at ON events (at, entry_id, n);
+
+    -- What retention has done with the file and its sidecar; NULL: nothing yet.
+    ALTER TABLE entries ADD COLUMN fate TEXT CHECK (fate IN ('removed', 'kept'));
+    CREATE INDEX entries_expiring ON entries (route_id, verdict, filed_at) WHERE filed_at IS NOT NULL AND fate IS NULL;
+    CREATE INDEX scores_shared ON scores (owner_id) WHERE owner_id IS NOT NULL;
+    """,
     """
     -- Routes that a person has stopped.
     CREATE TABLE holds (
@@ -151,16 +165,18 @@ class Database:
         self._writer = _connect(path, access)
         there = path.stat()
         self._place = (there.st_dev, there.st_ino)
-        if access is not Access.OWNER:
-            self._reader = self._writer
-            return
+        self._reader = self._writer
         try:
+            if access is not Access.OWNER:
+                return
             migrate(self._writer, path)
             _check_schema(self._writer, path)
             _check_after_unclean_stop(self._writer, path)
             self._reader = _connect(path, access)
         except ERRORS as error:
             self._writer.close()
+            if access is not Access.OWNER:  # who alone sets a damaged database aside
+                raise trouble("read", path, error) from error
             raise _not_opened(path, error) from error
         except BaseException:
             self._writer.close()
@@ -239,14 +255,11 @@ class Database:
 
     def check_version(self) -> None:
         """Raise SetupError where only the owner could make the schema what this canarysync works with."""
-        version: int = self.read("PRAGMA user_version")[0][0]
-        if version > len(MIGRATIONS):
-            raise _newer(version, self.path)
+        version = _version(self._reader, self.path)
         if version < len(MIGRATIONS):
             cause = f"it is an older canarysync's (schema {version}; this one works with {len(MIGRATIONS)})"
-            raise SetupError(
-                "use the ledger", str(self.path), cause, "start canarysync again: that brings it up to date"
-            )
+            hint = "start canarysync again: that brings it up to date"
+            raise SetupError("use the ledger", str(self.path), cause, hint)
 
     def check_room(self) -> None:
         """Raise LedgerError where the disk is as good as full."""
@@ -327,9 +340,7 @@ def ruined(path: Path) -> LedgerDamaged:
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the schema up to date, each step in a transaction of its own, after copying the database."""
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise _newer(version, path)
+    version = _version(connection, path)
     if 0 < version < len(MIGRATIONS):
         copy = path.with_name(f"{path.name}.schema-{version}")
         copy.unlink(missing_ok=True)
@@ -338,13 +349,17 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 
 
-def _newer(version: int, path: Path) -> SetupError:
-    return SetupError(
-        "open the ledger",
-        str(path),
-        f"it was written by a newer canarysync (schema {version}; this one knows {len(MIGRATIONS)})",
-        "install that version again: pipx install --force 'canarysync>=VERSION'",
-    )
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """How many of the migrations the database has been through. Raises SetupError if there are more than we know."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise SetupError(
+            "open the ledger",
+            str(path),
+            f"it was written by a newer canarysync (schema {version}; this one knows {len(MIGRATIONS)})",
+            "install that version again: pipx install --force 'canarysync>=VERSION'",
+        )
+    return version
 
 
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:

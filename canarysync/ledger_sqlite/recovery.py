@@ -8,8 +8,9 @@ import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 
-from canarysync.ledger import DONE, Draft, Past
+from canarysync.ledger import DONE, Draft, Happened, Past
 from canarysync.ledger_sqlite.database import OWNING_SQL
+from canarysync.ledger_sqlite.events import record
 from canarysync.ledger_sqlite.rows import insert, signature_columns, text
 from canarysync.model import Identity, Signature, State
 
@@ -28,11 +29,14 @@ def is_suspect(c: sqlite3.Connection, draft: Draft) -> bool:
 
 def suspect(c: sqlite3.Connection, route_id: str, waiting: Mapping[str, str | None], at: datetime) -> None:
     """See ``Ledger.suspect``. A first look of before does not count any more: it may have been sent since."""
-    c.execute(
+    undecided = c.execute(
         f"""UPDATE scores SET state = ?, reason = ?, retry_at = NULL, first_look = NULL, held = NULL
-            WHERE {_UNDECIDED_SQL} AND entry_id IN (SELECT id FROM entries WHERE route_id = ? AND filed_at IS NULL)""",
+            WHERE {_UNDECIDED_SQL} AND entry_id IN (SELECT id FROM entries WHERE route_id = ? AND filed_at IS NULL)
+            RETURNING entry_id""",
         (str(State.IN_DOUBT), REASON, route_id),
-    )
+    ).fetchall()
+    for row in undecided:
+        record(c, row["entry_id"], at, Happened.IN_DOUBT, REASON)
     rows = ((route_id, os.fsencode(name), fingerprint) for name, fingerprint in waiting.items())
     c.executemany("INSERT OR REPLACE INTO suspects VALUES (?, ?, ?)", rows)
 
@@ -56,6 +60,7 @@ def take_in(c: sqlite3.Connection, past: Past, at: datetime) -> None:
     )  # fmt: skip
     if past.identity is not None:
         _take_in_score(c, past, past.identity)
+    record(c, past.entry_id, at, Happened.TAKEN_IN)
 
 
 def _make_way(c: sqlite3.Connection, past: Past, name: bytes, at: datetime) -> None:
@@ -78,6 +83,7 @@ def _make_way(c: sqlite3.Connection, past: Past, name: bytes, at: datetime) -> N
     for row in settled:
         c.execute("UPDATE entries SET verdict = 'withdrawn', filed_at = ? WHERE id = ?", (text(at), row["id"]))
         c.execute(f"UPDATE scores SET state = '{State.WITHDRAWN}' WHERE entry_id = ?", (row["id"],))
+        record(c, row["id"], at, Happened.WITHDRAWN)
 
 
 def _is_open(c: sqlite3.Connection, route_id: str, name: bytes) -> bool:

@@ -119,6 +119,8 @@ def to_entry(row: sqlite3.Row) -> Entry:
         resolution=row["resolution"],
         resent=bool(row["resent"]),
         possible_duplicate=bool(row["possible_duplicate"]),
+        filed_at=_time(row["filed_at"]) if row["filed_at"] else None,
+        removed=row["fate"] == "removed",
     )
 
 

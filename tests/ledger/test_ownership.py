@@ -37,7 +37,7 @@ def test_the_same_name_in_another_route_is_another_file(ledger: Ledger) -> None:
 
 
 def test_a_detached_entry_makes_room_for_a_new_one_of_its_name(ledger: Ledger) -> None:
-    old = ledger.detach(entry_in(ledger, State.IN_DOUBT))
+    old = ledger.detach(entry_in(ledger, State.IN_DOUBT), at(2))
     assert old.detached
     assert ledger.open_entry(ROUTE, "visit.json") is None
 

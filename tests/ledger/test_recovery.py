@@ -258,14 +258,14 @@ def test_only_what_is_in_doubt_can_be_resolved(ledger: Ledger) -> None:
     for state in set(State) - {State.IN_DOUBT}:
         entry = entry_in(ledger, state, f"{state}.json")
         with pytest.raises(LedgerError):
-            ledger.resolve(entry, SEND_AGAIN)
+            ledger.resolve(entry, SEND_AGAIN, at(2))
         assert ledger.entry(entry.id).resolution is None
 
 
 @pytest.mark.parametrize("state", [State.INTENDED, State.IN_DOUBT, State.UPLOADED, State.REFUSED, State.WITHDRAWN])
 def test_a_change_that_a_person_has_overtaken_is_not_made(ledger: Ledger, state: State) -> None:
     stale = entry_in(ledger, State.IN_DOUBT)
-    ledger.resolve(stale, uuid_of(7))
+    ledger.resolve(stale, uuid_of(7), at(2))
 
     with pytest.raises(LedgerError):
         change(ledger, stale, state)
@@ -275,7 +275,7 @@ def test_a_change_that_a_person_has_overtaken_is_not_made(ledger: Ledger, state:
 
 def test_a_decision_ends_with_the_next_sending(ledger: Ledger) -> None:
     entry = entry_in(ledger, State.IN_DOUBT)
-    ledger.resolve(entry, SEND_AGAIN)
+    ledger.resolve(entry, SEND_AGAIN, at(2))
 
     sent = ledger.intend_again(ledger.entry(entry.id), at(5), resent=True)
 

@@ -82,7 +82,7 @@ def test_an_entry_that_ended_without_the_score_lets_go_of_it(ledger: Ledger, sta
 
 
 def test_a_detached_owner_still_owns(ledger: Ledger) -> None:
-    owner = ledger.detach(entry_in(ledger, State.IN_DOUBT, number=1))
+    owner = ledger.detach(entry_in(ledger, State.IN_DOUBT, number=1), at(2))
 
     assert ledger.intend(draft(number=1), at(5)) == Taken(owner)
 
