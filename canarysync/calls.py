@@ -22,7 +22,7 @@ from canarysync.answers import (
     judge_put,
 )
 from canarysync.model import Score, Token
-from canarysync.readback import RemoteScore, scores_in
+from canarysync.readback import RemoteScore, score_in, scores_in
 
 V = TypeVar("V")
 
@@ -50,6 +50,13 @@ class ScoreApi(Protocol):
 
     def listing(self, assessment_id: str, token: str) -> Reply:
         """GET get-scores."""
+
+    def score(self, uuid: str, token: str) -> Reply:
+        """GET score."""
+
+
+class Absent:
+    """The API has no score of that uuid."""
 
 
 class Unanswerable:
@@ -84,19 +91,32 @@ class Calls:
     def listing(self, assessment_id: str) -> list[RemoteScore] | Unanswerable | Unreadable | NoToken:
         """What the API holds of an assessment."""
 
-        def request(token: Token) -> Answer | NoToken | Unauthorized | Refused:
-            return judge_other(self._api.listing(assessment_id, token.secret), self._now())
-
-        token = self.token()
-        if not isinstance(token, Token):
-            return _trouble_of_all(token)
-        verdict: Answer | Refused | NoToken = self._authorized(request, token)
+        verdict = self._asked(lambda token: self._api.listing(assessment_id, token.secret))
         if isinstance(verdict, Refused):
             return Unanswerable()
         if not isinstance(verdict, Answer):
             return verdict
         found = scores_in(verdict.body, assessment_id) if verdict.complete else None
         return Unreadable() if found is None else found
+
+    def score(self, uuid: str, assessment_id: str) -> RemoteScore | Absent | Unanswerable | Unreadable | NoToken:
+        """What the API holds under ``uuid``, which should be a score of that assessment."""
+        verdict = self._asked(lambda token: self._api.score(uuid, token.secret))
+        if isinstance(verdict, Refused):
+            return Absent() if verdict.status in (404, 410) else Unanswerable()
+        if not isinstance(verdict, Answer):
+            return verdict
+        found = score_in(verdict.body, assessment_id) if verdict.complete else None
+        return Unreadable() if found is None else found
+
+    def _asked(self, ask: Callable[[Token], Reply]) -> Answer | Refused | NoToken:
+        """A request that changes nothing."""
+
+        def request(token: Token) -> Answer | NoToken | Unauthorized | Refused:
+            return judge_other(ask(token), self._now())
+
+        token = self.token()
+        return self._authorized(request, token) if isinstance(token, Token) else _trouble_of_all(token)
 
     def _authorized(self, request: Callable[[Token], V | Unauthorized], token: Token) -> V | NoToken:
         verdict = request(token)

@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -33,6 +33,22 @@ _FAILED_CODES = [code.value for code in Code if code is not Code.UNREADABLE]  # 
 _json_option = click.option("--json", "json_wanted", is_flag=True, help="Print JSON, for other programs.")
 
 
+_route_option = click.option("--route", help="Of this route only.")
+
+
+class _Since(click.ParamType[datetime]):
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        from canarysync.history import since
+        from canarysync.service import utc_now
+
+        at = since(str(value), utc_now())
+        if at is None:
+            self.fail("a time is 2h (ago), 2026-03-10 or 2026-03-10T09:14 (UTC)", param, ctx)
+        return at
+
+
 class _Duration(click.ParamType[float]):
     name = "duration"
 
@@ -43,23 +59,6 @@ class _Duration(click.ParamType[float]):
         if seconds is None:
             self.fail("a duration is a number and a unit: 500ms, 30s, 10m, 1h", param, ctx)
         return seconds
-
-
-class _Moment(click.ParamType[datetime]):
-    """A time on our local clock unless it names its zone, or a duration that lies behind."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        from canarysync.quantity import duration_s
-
-        seconds = duration_s(str(value))
-        try:
-            if seconds is not None:
-                return datetime.now(UTC) - timedelta(seconds=seconds)
-            return datetime.fromisoformat(str(value)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.fail("a time is how long ago (2h, 30d), or a date: 2026-11-01, 2026-11-01T08:00Z", param, ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -195,7 +194,7 @@ def resolve(name: str, uuid: str | None, send_again: bool, route: str | None, co
 @click.argument("names", metavar="[NAME|GLOB]...", nargs=-1)
 @click.option("--route", help="Of this route only.")
 @click.option("--code", "codes", multiple=True, type=click.Choice(_FAILED_CODES), help="What failed with this code.")
-@click.option("--since", type=_Moment(), help="What failed since then: 2h (ago), 2026-11-01, 2026-11-01T08:00Z")
+@click.option("--since", type=_Since(), help="What failed since then: 2h (ago), or a date or time (UTC).")
 @click.option("--all", "everything", is_flag=True, help="Everything in failed/.")
 @click.option("--send-again", is_flag=True, help="Files in done/: their scores are no longer at the API.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
@@ -262,6 +261,62 @@ def release(route: str, config_path: Path | None) -> None:
     config = _load(config_path)
     held = _route(config, route)
     _print(views.released_lines(held, holds.release(config, held)))
+
+
+@cli.command(short_help="Tell a file's whole life, or what happened last.")
+@click.argument("name", required=False)
+@click.option("--uuid", help="Of the score that has this uuid at the API, and of all files that said it.")
+@click.option("--entry", "entry_id", metavar="ID", help="Of this entry.")
+@_route_option
+@click.option("--since", type=_Since(), help="Only what came later: 2h (ago), or a date or time (UTC).")
+@_config_option
+@_json_option
+def history(
+    name: str | None, uuid: str | None, entry_id: str | None, route: str | None, since: datetime | None,
+    config_path: Path | None, json_wanted: bool,
+) -> None:  # fmt: skip
+    """Tell the whole life of the files of this NAME (as it was in the drop folder; * and ? stand for others).
+
+    Without NAME, --uuid and --entry: the last 50 events of all files, or all since --since. Times are UTC.
+    """
+    from canarysync import history as told
+    from canarysync import telling
+
+    wanted = told.Wanted(name, uuid, entry_id, route, since)
+    if sum(each is not None for each in (name, uuid, entry_id)) > 1:
+        raise click.UsageError("give one of NAME, --uuid and --entry")
+    with told.opened_for(_load(config_path)) as ledger:
+        _print(telling.history_json(ledger, wanted) if json_wanted else telling.history_lines(ledger, wanted))
+
+
+@cli.command(short_help="Hold every receipt against its file, and the API.")
+@_route_option
+@click.option("--api", "with_api", is_flag=True, help="Ask the API for every score, too.")
+@click.option("--audit", type=_PATH, help="Write a line of JSON for each sidecar to this file.")
+@_config_option
+@_json_option
+def verify(
+    route: str | None, with_api: bool, audit: Path | None, config_path: Path | None, json_wanted: bool
+) -> None:  # fmt: skip
+    """Hold every receipt in done/, and every error sidecar in failed/, against its file and the ledger.
+
+    Exit codes: 0 all fine; 1 something is missing or altered; 75 something could not be looked at now.
+    """
+    from canarysync import telling, views
+    from canarysync import verify as verifying
+    from canarysync.service import api_calls
+
+    config = _load(config_path)
+    with (
+        api_calls(config, os.environ if with_api else None) as calls,
+        telling.bar(lambda: verifying.sidecars(config, route)) as tick,
+    ):
+        tallies = verifying.verify(config, route, audit, verifying.Means(calls, tick))
+    if json_wanted:
+        click.echo(views.as_json([telling.tally_json(tally) for tally in tallies]))
+    else:
+        _print(line for tally in tallies for line in telling.tally_lines(tally))
+    raise SystemExit(verifying.exit_code(tallies))
 
 
 @cli.command(short_help="Write a starter configuration, make the folders.")

@@ -17,6 +17,9 @@ from canarysync.reading import Content, NotRead, read
 
 SIDECAR_MOST_BYTES = 16 << 20
 
+FILE_MOST_BYTES = 16 << 20
+"""No larger file is ever uploaded (the most that max_size takes)."""
+
 
 class TargetTaken(Exception):
     """The reserved name is in use by something that is not ours: another name is needed."""

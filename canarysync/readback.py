@@ -126,6 +126,17 @@ def _goes_on(answer: dict[str, JsonValue]) -> bool:
     return any(_GOES_ON.fullmatch(key) and found[key] not in nothing for found in objects for key in found)
 
 
+def score_in(body: bytes, assessment_id: str) -> RemoteScore | None:
+    """Read the answer of GET score (API.md); None when it is not one. A score of another assessment than that matches
+    nothing of this one."""
+    score = parse_answer(body)
+    if not isinstance(score, dict):
+        return None
+    listed = score.get("assessmentUUIDs")
+    ids = [each.lower() for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
+    return _remote(score, ids[0] if ids and assessment_id.lower() not in ids else assessment_id)
+
+
 def _remote(score: JsonValue, assessment_id: str) -> RemoteScore | None:
     if not isinstance(score, dict):
         return None

@@ -83,6 +83,22 @@ def _hold_in(damaged: Path, route_id: str) -> Hold | None:
 
 
 @contextmanager
+def api_calls(config: Config, environment: Mapping[str, str] | None) -> Iterator[Calls | None]:
+    """The API as it is to be asked; None without an ``environment``. Raises SetupError where the secret is missing."""
+    if environment is None:
+        yield None
+        return
+    secret = config.api.token or config.api.api_key
+    if secret is not None:
+        read_secret(secret, environment)
+    http = Http(config.api, environment)
+    try:
+        yield Calls(Api(http), tokens_for(config.api, environment, http.post, utc_now), utc_now)
+    finally:
+        http.close()
+
+
+@contextmanager
 def service(
     config: Config,
     environment: Mapping[str, str],

@@ -125,6 +125,7 @@ def _past(told: dict[str, Any], target: str, route_id: str) -> Past:
         code=code,
         status=None if told.get("status") is None else _count(told["status"]),
         possible_duplicate=told.get("possibleDuplicate") is True,
+        missing=told.get("fileMissing") is True,
     )
     if not done and scores == []:
         return found

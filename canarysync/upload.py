@@ -208,6 +208,10 @@ class Api:
             most_bytes=_LISTING_MOST_BYTES,
         )
 
+    def score(self, uuid: str, token: str) -> Reply:
+        """GET score: one score."""
+        return self._http.request("GET", f"/v2/org/score/{uuid}", {"Authorization": f"Bearer {token}"})
+
 
 def proxies(config: ApiConfig, environment: Mapping[str, str]) -> dict[str, str]:
     """The proxy in force: the configured one, else HTTPS_PROXY unless NO_PROXY names the host; never for loopback."""
