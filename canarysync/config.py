@@ -64,6 +64,14 @@ class Api:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """For how many seconds filed files are kept, with their sidecars; None: for ever."""
+
+    done_s: float | None = None
+    failed_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One watched folder, and what becomes of its files. ``match`` holds file patterns of any case."""
 
@@ -78,6 +86,7 @@ class Route:
     retry: RetryPolicy
     in_doubt: DoubtPolicy
     group: str | None
+    keep: Keep = Keep()
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,16 +263,20 @@ def _route(route: Values, base: Path) -> Route:
         retry=_retry(route["retry"]),
         in_doubt=DoubtPolicy(route["in_doubt"]),
         group=route["group"],
+        keep=Keep(_until(route["keep"]["done"]), _until(route["keep"]["failed"])),
     )
 
 
 def _retry(retry: Values) -> RetryPolicy:
-    never = retry["give_up_after"] == "never"
     return RetryPolicy(
         first_s=_seconds(retry["first"]),
         most_s=_seconds(retry["most"]),
-        give_up_after_s=None if never else _seconds(retry["give_up_after"]),
+        give_up_after_s=_until(retry["give_up_after"]),
     )
+
+
+def _until(text: str) -> float | None:
+    return None if text == "never" else _seconds(text)
 
 
 def _seconds(text: str) -> float:

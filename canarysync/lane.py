@@ -23,6 +23,7 @@ from canarysync.mounts import mount_at
 from canarysync.outcomes import FOLDER_GONE_WAIT_S, Tools
 from canarysync.pipeline import Pipeline
 from canarysync.recovery import recover
+from canarysync.retention import Retention
 from canarysync.settle import Wait, quiet_period_s, settle, unchanged_since
 from canarysync.step import Outcome, Step
 
@@ -88,6 +89,7 @@ class Lane:
         self._route_id = ""
         self._watch: Watch | None = None
         self._pipeline: Pipeline | None = None
+        self._retention: Retention | None = None
         self._scan: tuple[Scan, Iterator[str]] | None = None
         self._network = False
 
@@ -142,6 +144,8 @@ class Lane:
         moving.put_all_back(self.route.drop, {entry.name for entry in unfiled if entry.state in DECIDED})
         filing.sweep_stale_errors(self.route.failed, ERROR_SUFFIX, {entry.id for entry in unfiled})
         self._arm()
+        tools = self._tools
+        self._retention = Retention(self.route, self._route_id, tools.ledger, tools.now, tools.endpoint)
         self._pipeline = Pipeline(self.route, self._route_id, lock.same_file, self._tools)
 
     def _arm(self) -> None:
@@ -235,6 +239,8 @@ class Lane:
             chunk.finished, self._scan = True, None
             self.skipped = dict(scan.skipped)
             self._leave_bookmark()
+            if self._retention is not None:
+                self._retention.turn()
         return chunk
 
     def _look_for_hold(self) -> None:

@@ -120,6 +120,8 @@ ANOTHER: dict[str, object] = {
     "routes[].retry.most": "1d",
     "routes[].retry.give_up_after": "30d",
     "routes[].in_doubt": "resend",
+    "routes[].keep.done": "30d",
+    "routes[].keep.failed": "90d",
     "routes[].group": "lab",
     "state": "state",
     "log.level": "debug",
@@ -275,6 +277,8 @@ def test_hints(text: str, hint: str) -> None:
         ("retry", "{first: 301s}"),
         ("retry", "{most: 500ms}"),
         ("retry", "never"),
+        ("keep", "{done: 30}"),
+        ("keep", "{done: 1s}"),
         ("settle", "null"),
     ],
 )
