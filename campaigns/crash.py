@@ -156,9 +156,13 @@ def start_again(site: Site) -> list[str]:
 def what_is_wrong(site: Site, stored: Sequence[StoredScore]) -> list[str]:
     """Everything that is not as it has to be in the end."""
     wrong = []
-    places = {"drop": [".canarysync", *site.waiting()], "done": os.listdir(site.done), "failed": os.listdir(site.failed)}
+    places = {
+        "drop": [".canarysync", *site.waiting()],
+        "done": os.listdir(site.done),
+        "failed": os.listdir(site.failed),
+    }
     expected = {
-        "drop": {".canarysync"},
+        "drop": set(),
         "done": {f"{n}{s}" for n in ("good.json", "also-good.yaml", "twin.json") for s in ("", ".receipt.json")},
         "failed": {f"{n}{s}" for n in ("bad.json", "refused.json") for s in ("", ".error.json")},
     }
