@@ -16,9 +16,11 @@ from canarysync.config import Api as ApiConfig
 from canarysync.config import SecretKind, SecretRef
 from canarysync.errors import SetupError
 from canarysync.model import Token
+from canarysync.workers import elsewhere
 
 RENEW_BEFORE_S = 60.0
 _LONGEST_LIFE_S = 366 * 86400.0
+_EXCHANGE_MOST_S = 600.0
 
 Post = Callable[[str, Mapping[str, str], bytes], Reply]
 """POST a body to a path with headers."""
@@ -70,7 +72,7 @@ class ExchangedToken:
 
     def _exchanged_once(self, exchanges: int) -> Token | NoToken:
         """One thread exchanges; those that wait for it take what it got, be it a token or trouble."""
-        with self._lock:
+        with elsewhere(_EXCHANGE_MOST_S), self._lock:
             if self._exchanges == exchanges:
                 self._token = None
                 self._result = self._exchange()

@@ -77,12 +77,16 @@ def cli() -> None:
 @cli.command(short_help="Watch the drop folders, and upload what arrives.")
 @_config_option
 def run(config_path: Path | None) -> None:
-    """Watch the drop folders and upload what arrives, until stopped (SIGTERM or ^C: drain, then exit)."""
+    """Watch the drop folders and upload what arrives, until stopped (SIGTERM or ^C: drain, then exit).
+
+    SIGHUP (systemctl reload canarysync, or kill -HUP) reads the configuration again, in the middle of the
+    work. One with errors is refused, and the old one stays. `state` and the API's address need a restart.
+    """
     from canarysync.service import service
 
     config = _load(config_path)
     with service(config, os.environ) as daemon:
-        daemon.stop_on_signals()
+        daemon.obey_signals()
         summary = daemon.run()
     _exit_for_signal(summary)
 
@@ -105,7 +109,7 @@ def run_once(config_path: Path | None, json_wanted: bool, wait_s: float) -> None
         views.progress(not json_wanted) as observer,
         service(config, os.environ, once=True, wait_s=wait_s, observer=observer) as daemon,
     ):
-        daemon.stop_on_signals()
+        daemon.obey_signals()
         summary = daemon.run()
     click.echo(views.as_json(views.summary_json(summary)) if json_wanted else views.summary_line(summary))
     _exit_for_signal(summary)

@@ -14,6 +14,7 @@ from canarysync import durable
 from canarysync.model import Kind
 from canarysync.moving import Move, clear_passage, drop_leftovers, find, is_the_file, move_out, put_back, unreadable
 from canarysync.reading import Content, NotRead, read
+from canarysync.workers import sign_of_life
 
 SIDECAR_MOST_BYTES = 16 << 20
 
@@ -146,6 +147,7 @@ def sweep_stale_errors(failed: Path, suffix: str, unfiled: Collection[str]) -> N
     except (FileNotFoundError, NotADirectoryError):
         return
     for name in names:
+        sign_of_life()
         file = name.removesuffix(suffix)
         if file == name or file in names:
             continue

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,21 +86,52 @@ def _restoring(drop: Path, route_id: str) -> str:
     return f"echo '{json.dumps({'routeId': route_id})}' > {drop / MARKER}"
 
 
-def check_apart(routes: Sequence[Route]) -> None:
-    """Two of the folders may be one and the same under two names (a bind mount, a link), which no path tells.
+class Claims:
+    """The folders of the routes at work. Two may be one and the same under two names (a bind mount, a link), which no
+    path tells. Safe to call from many threads: each route enters what it finds, and none waits for another's share."""
 
-    Raises SetupError. Folders that are not there now are not looked at.
-    """
-    seen: dict[tuple[int, int], Path] = {}
-    for folder in (folder for route in routes for folder in (route.drop, route.done, route.failed)):
-        try:
-            there = folder.stat()
-        except OSError:
-            continue
-        other = seen.setdefault((there.st_dev, there.st_ino), folder)
-        if other is not folder:
-            cause, hint = f"it is the same folder as {other}", "give each a folder of its own: see links and mounts"
-            raise SetupError("use the folder", str(folder), cause, hint)
+    def __init__(self) -> None:
+        self._seen: dict[tuple[int, int], Path] = {}
+        self._changing = threading.Lock()
+
+    def enter(self, route: Route) -> None:
+        """Claim a route's folders, as they are now. Raises SetupError where one is claimed already, under another name.
+        Folders that are not there now are not looked at."""
+        found = [(there, folder) for folder in _folders(route) if (there := _identity(folder))]
+        self.leave(route)
+        with self._changing:
+            for there, folder in found:
+                other = self._seen.setdefault(there, folder)
+                if other is not folder:
+                    cause, hint = (
+                        f"it is the same folder as {other}",
+                        "give each a folder of its own: see links and mounts",
+                    )
+                    raise SetupError("use the folder", str(folder), cause, hint)
+
+    def leave(self, route: Route) -> None:
+        """Give a route's folders up."""
+        with self._changing:
+            self._seen = {there: folder for there, folder in self._seen.items() if folder not in _folders(route)}
+
+
+def check_apart(routes: Sequence[Route]) -> None:
+    """Whether the folders of all these are really different ones. Raises SetupError."""
+    claims = Claims()
+    for route in routes:
+        claims.enter(route)
+
+
+def _folders(route: Route) -> tuple[Path, Path, Path]:
+    return route.drop, route.done, route.failed
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        there = folder.stat()
+    except OSError:
+        return None
+    return there.st_dev, there.st_ino
 
 
 def marker_id(drop: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from canarysync.config import Route
 from canarysync.discover import Scan, Watch
 from canarysync.durable import Lock
 from canarysync.errors import CanarysyncError, LedgerError, from_os
-from canarysync.folder import GONE, FolderGone, absence, route_id_in, take
+from canarysync.folder import GONE, Claims, FolderGone, absence, route_id_in, take
 from canarysync.ledger import DECIDED, Entry, Hold
 from canarysync.logs import event, where
 from canarysync.model import Observation
@@ -75,7 +76,16 @@ class Chunk:
 class Lane:
     """A route with its lock, watch and pipeline. Opened again whenever its folder comes back."""
 
-    def __init__(self, route: Route, tools: Tools, hint: Callable[[str], None], *, watching: bool) -> None:
+    def __init__(
+        self,
+        route: Route,
+        tools: Tools,
+        hint: Callable[[str], None],
+        *,
+        watching: bool,
+        claims: Claims | None = None,
+    ) -> None:
+        """``hint`` is told the names that something happened to; ``claims`` are those of all routes together."""
         self.route = route
         self.skipped: dict[str, int] = {}
         self.hold: Hold | None = None
@@ -84,6 +94,7 @@ class Lane:
         self._tools = tools
         self._hint = hint
         self._watching = watching
+        self._claims = claims or Claims()
         self._matcher = Matcher(route.match)
         self._lock: Lock | None = None
         self._route_id = ""
@@ -105,13 +116,15 @@ class Lane:
 
     def _open(self) -> str:
         try:
+            self._claims.enter(self.route)  # before the lock, which would only say that we hold it
             lock = take(self.route, self._tools.ledger.route_id(self.route.name))
-        except FolderGone as gone:
-            return str(gone)
-        self._lock, self._route_id = lock, route_id_in(lock.first_line())
-        try:
+            self._lock, self._route_id = lock, route_id_in(lock.first_line())
+            self._claims.enter(self.route)  # with those just made
             self._recognise(lock)
             self._prepare(lock)
+        except FolderGone as gone:
+            self.close()
+            return str(gone)
         except BaseException:
             self.close()
             raise
@@ -191,9 +204,22 @@ class Lane:
         if self._lock is not None:
             self._leave_bookmark()
             self._lock.release()
+        self._claims.leave(self.route)
         self._watch = self._lock = self._scan = self._pipeline = None
 
+    def leave(self) -> None:
+        """Close for good: another route may have the folder now."""
+        self.close()
+        self._tools.ledger.forget_route(self.route.name)
+
     # --- in workers ----------------------------------------------------------------------------------
+
+    def knock(self) -> None:
+        """Ask the route's folders for anything at all, and return as soon as they have answered, be it with an error.
+        It takes no lock of ours: where visits hang and this does not, it is not the file system that hangs."""
+        for folder in (self.route.drop, self.route.done, self.route.failed):
+            with suppress(OSError), os.scandir(folder) as entries:
+                next(entries, None)
 
     def scan_on(self) -> Chunk:
         """The next names of the scan under way, or of a new one. Opens the folder again if it was gone.

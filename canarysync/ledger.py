@@ -201,6 +201,9 @@ class Ledger(Protocol):
         """Remember the id of a route for ever. A route of that id under another name was renamed; if that one is
         in use too, its drop folder is a copy: SetupError."""
 
+    def forget_route(self, name: str) -> None:
+        """A route is not in use any longer: its folder may come back under another name."""
+
     def routes(self) -> Mapping[str, str]:
         """The ids of all routes that there ever were, by name."""
 

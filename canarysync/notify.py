@@ -24,6 +24,7 @@ class Notifier:
         # "@" stands for the zero byte of an abstract address (unix(7)). Anything else (vsock:) is for virtual machines.
         self._address = "\0" + path[1:] if path.startswith("@") else path if path.startswith("/") else ""
         self.watchdog_s = _watchdog_s(environment) if self._address else None
+        self._in_trouble = False
 
     @property
     def listening(self) -> bool:
@@ -31,7 +32,7 @@ class Notifier:
         return bool(self._address)
 
     def tell(self, **variables: str) -> None:
-        """Send ``NAME=value`` lines as one message. That it cannot be sent is logged, and nothing else."""
+        """Send ``NAME=value`` lines as one message. A failure is logged once, and does nothing else."""
         if not self._address:
             return
         message = "".join(f"{name}={' '.join(value.splitlines())}\n" for name, value in variables.items())
@@ -39,8 +40,11 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
                 line.settimeout(_SEND_S)
                 line.sendto(message.encode("utf-8", "backslashreplace"), self._address)
+            self._in_trouble = False
         except OSError as error:
-            event(_log, logging.WARNING, "cannot notify systemd", what=", ".join(variables), why=error.strerror)
+            if not self._in_trouble:
+                event(_log, logging.WARNING, "cannot notify systemd", what=", ".join(variables), why=str(error))
+            self._in_trouble = True
 
     def reloading(self) -> None:
         """A reload begins. The time tells systemd which READY=1 is its end (Type=notify-reload)."""

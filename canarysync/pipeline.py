@@ -2,7 +2,7 @@
 
     read → validate → intend → PUT → uploaded → file away          (the happy way through ``Pipeline.process``)
 
-Every pass does what can be done now and says how far it came, as a ``Step``; whoever calls (daemon.py) comes back
+Every pass does what can be done now and says how far it came, as a ``Step``; whoever calls (daemon/) comes back
 when the step says so. Nothing here loops, sleeps, or knows SQL or HTTP. Two rules keep every promise:
 
 * the ledger has the *intent* on disk before a request leaves, and the *outcome* before the file is moved;

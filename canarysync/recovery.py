@@ -28,6 +28,7 @@ from canarysync.outcomes import HELD
 from canarysync.parse import parse
 from canarysync.reading import Content, NotRead, read
 from canarysync.validate import validate
+from canarysync.workers import sign_of_life
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def recover(route: Route, route_id: str, ledger: Ledger, at: datetime, endpoint:
 
 def _fingerprint(route: Route, name: str) -> str | None:
     """Of the score that a waiting file holds now; None where it holds none, or cannot be read."""
+    sign_of_life()
     content = read(route.drop / name, route.max_size_bytes)
     document = parse(content.data, syntax_of(name)) if isinstance(content, Content) else None
     score = validate(document) if isinstance(document, Document) else None
@@ -77,6 +79,7 @@ def _pasts(route: Route, route_id: str, endpoint: str) -> Iterator[Past]:
             raise IoTrouble("take sidecars back into the ledger", str(folder), "it is not there", "is it mounted?")
         with os.scandir(folder) as entries:
             for name in (entry.name for entry in entries if entry.name.endswith(suffix)):
+                sign_of_life()
                 past = sidecar.past(_bytes_of(folder / name), name.removesuffix(suffix), route_id, endpoint)
                 placed = past and _placed(route, folder, past)
                 if placed:

@@ -6,24 +6,30 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import fields
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from canarysync import __version__, state
 from canarysync.auth import read_secret, tokens_for
 from canarysync.calls import Calls
-from canarysync.config import Config, Listen
-from canarysync.daemon import Daemon
-from canarysync.errors import CanarysyncError, LedgerDamaged
+from canarysync.config import Api as ApiConfig
+from canarysync.config import Config, load
+from canarysync.daemon import Daemon, Work
+from canarysync.errors import CanarysyncError, LedgerDamaged, SetupError
 from canarysync.ledger import Hold
 from canarysync.ledger_sqlite import Access, SqliteLedger
-from canarysync.logs import event
+from canarysync.logs import event, set_up
 from canarysync.model import Moment
+from canarysync.notify import Notifier
 from canarysync.outcomes import Tools
 from canarysync.report import Event
 from canarysync.upload import Api, Http
+
+if TYPE_CHECKING:
+    from canarysync.metrics import Meter
 
 _log = logging.getLogger(__name__)
 
@@ -108,43 +114,89 @@ def service(
     observer: Callable[[Event], None] = lambda event: None,
 ) -> Iterator[Daemon]:
     """A daemon ready to run. Raises SetupError for a secret or state folder that cannot be used, HeldError."""
-    secret = config.api.token or config.api.api_key
-    if secret is not None:
-        read_secret(secret, environment)  # a missing secret is said at the start, not at the first file
-    lock = state.take(config.state)
-    level = logging.DEBUG if once else logging.INFO
-    event(_log, level, "starting", version=__version__, config=config.path, api=config.api.url)
-    try:
-        with closing(Http(config.api, environment)) as http, open_ledger(config.state) as ledger:
-            ledger.bind(config.api.url)
-            tools = Tools(
-                ledger=ledger,
-                calls=Calls(Api(http), tokens_for(config.api, environment, http.post, utc_now), utc_now),
-                now=utc_now,
-                moment=moment_now,
-                chance=random.random,
-                read_back_wait_s=config.api.read_back_wait_s,
-                endpoint=config.api.url,
-            )
-            make = partial(Daemon, config.routes, tools, config.api.concurrency, once=once, wait_s=wait_s)
-            if config.metrics.listen is None or once:
-                yield make(observer=observer)
-            else:
-                with _measured(make, http, config.metrics.listen) as daemon:
-                    yield daemon
-    finally:
-        lock.release()
-        event(_log, level, "stopped")
-
-
-@contextmanager
-def _measured(make: Callable[..., Daemon], http: Http, listen: Listen) -> Iterator[Daemon]:
-    """A daemon whose metrics are served. Raises SetupError or IoTrouble where they cannot be."""
-    from canarysync.metrics import Meter, exposed
-
-    meter = Meter()
-    http.observer = meter.requested
-    daemon = make(observer=meter.visited)
-    with exposed(meter, listen.host, listen.port, daemon.vitals) as url:
-        event(_log, logging.INFO, "metrics are served", url=f"{url}/metrics")
+    _check_secret(config.api, environment)
+    lock, level = state.take(config.state), logging.DEBUG if once else logging.INFO
+    with ExitStack() as stack:
+        stack.callback(event, _log, level, "stopped")
+        stack.callback(lock.release)
+        event(_log, level, "starting", version=__version__, config=config.path, api=config.api.url)
+        ledger = stack.enter_context(open_ledger(config.state))
+        ledger.bind(config.api.url)
+        works = Works(config, environment, ledger, stack)
+        if once:
+            yield Daemon(works.current, once=True, wait_s=wait_s, observer=observer)
+            return
+        observer = works.meter.visited if works.meter else observer
+        daemon = Daemon(works.current, observer=observer, notifier=Notifier(environment), reread=works.reread)
+        works.expose(daemon)
         yield daemon
+
+
+class Works:
+    """What a daemon is to do, as the config has it, and has it later."""
+
+    def __init__(self, config: Config, environment: Mapping[str, str], ledger: SqliteLedger, stack: ExitStack) -> None:
+        """``stack`` closes what is opened here."""
+        self._config = config
+        self._environment = environment
+        self._ledger = ledger
+        self._stack = stack
+        self.meter = _meter() if config.metrics.listen else None
+        self.current = Work(config.routes, self._tools(config.api), config.api.concurrency)
+
+    def reread(self) -> Work:
+        """The config, read again. Raises ConfigError and SetupError, and all stays as it was."""
+        old, new = self._config, load(self._config.path)
+        if fixed := _fixed_changes(old, new):
+            cause = f"it needs a restart: {', '.join(fixed)}"
+            raise SetupError("change this while running", str(new.path), cause, "systemctl restart canarysync")
+        _check_secret(new.api, self._environment)
+        # Requests under way may still use the old connections: they are closed in the end.
+        tools = self.current.tools if new.api == old.api else self._tools(new.api)
+        set_up(new.log.level, new.log.format)
+        self._config, self.current = new, Work(new.routes, tools, new.api.concurrency)
+        return self.current
+
+    def expose(self, daemon: Daemon) -> None:
+        """Serve its metrics, if that is wanted. Raises SetupError or IoTrouble where they cannot be."""
+        listen = self._config.metrics.listen
+        if listen is not None and self.meter is not None:
+            from canarysync.metrics import exposed
+
+            url = self._stack.enter_context(exposed(self.meter, listen.host, listen.port, daemon.vitals))
+            event(_log, logging.INFO, "metrics are served", url=f"{url}/metrics")
+
+    def _tools(self, api: ApiConfig) -> Tools:
+        http = Http(api, self._environment)
+        self._stack.callback(http.close)
+        if self.meter is not None:
+            http.observer = self.meter.requested
+        return Tools(
+            ledger=self._ledger,
+            calls=Calls(Api(http), tokens_for(api, self._environment, http.post, utc_now), utc_now),
+            now=utc_now,
+            moment=moment_now,
+            chance=random.random,
+            read_back_wait_s=api.read_back_wait_s,
+            endpoint=api.url,
+        )
+
+
+def _meter() -> Meter:
+    from canarysync.metrics import Meter  # it costs a run without metrics a tenth of a second
+
+    return Meter()
+
+
+def _check_secret(api: ApiConfig, environment: Mapping[str, str]) -> None:
+    """A missing secret is said at the start, not at the first file."""
+    secret = api.token or api.api_key
+    if secret is not None:
+        read_secret(secret, environment)
+
+
+def _fixed_changes(old: Config, new: Config) -> list[str]:
+    """The keys that changed and cannot while it runs: all at the top level, but these; and which API it is."""
+    names = [f.name for f in fields(Config) if f.name not in ("path", "api", "routes", "log")]
+    changed = [name for name in names if getattr(old, name) != getattr(new, name)]
+    return changed + (["api.url"] if old.api.url != new.api.url else [])

@@ -23,6 +23,7 @@ from canarysync.config import Api as ApiConfig
 from canarysync.deadlines import Deadlines
 from canarysync.model import Score
 from canarysync.schema.formats import is_loopback
+from canarysync.workers import elsewhere
 
 _PUT_ANSWER_MOST_BYTES = 64 << 10
 _LISTING_MOST_BYTES = 8 << 20
@@ -136,7 +137,7 @@ class Http:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, most_bytes: int
     ) -> Reply:
         request = _this_thread.request = _Request()
-        with self._deadlines.within(self._most_s, request.cut):
+        with elsewhere(2 * self._most_s), self._deadlines.within(self._most_s, request.cut):
             try:
                 response = self._session.request(
                     method,

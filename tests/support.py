@@ -192,6 +192,20 @@ def make_site(home: Path, url: str, **values: Any) -> Site:
     return site
 
 
+def make_routes(home: Path, url: str, *routes: str, **api: object) -> Site:
+    """A site with several routes, each in a folder of its name. Folders that are there stay as they are."""
+    keys = "".join(f"  {key}: {value}\n" for key, value in api.items())
+    folders = "".join(f"  - {{folder: {route}, settle: 1s, rescan: 1s}}\n" for route in routes)
+    site = Site(home, home / "canarysync.yaml")
+    site.config_path.write_text(f"api:\n  url: {url}\n  api_key: {{file: key}}\n{keys}state: state\nroutes:\n{folders}")
+    (home / "key").write_text(SANDBOX_API_KEY)
+    (home / "key").chmod(0o600)
+    for route in site.config.routes:
+        if not route.drop.is_dir():
+            make_folders(route)
+    return site
+
+
 def stored(sandbox: Sandbox) -> list[tuple[str, bytes]]:
     """What the sandbox has: (uuid, body)."""
     return [(score.uuid, score.body) for score in sandbox.scores]

@@ -81,6 +81,9 @@ class SqliteLedger:
                                                  ON CONFLICT (id) DO UPDATE SET name = excluded.name"""
         self._database.write(lambda c: c.execute(sql, (name, route_id)))
 
+    def forget_route(self, name: str) -> None:
+        self._used.discard(name)
+
     def hold(self, route_id: str, hold: Hold) -> None:
         values = (route_id, text(hold.at), hold.by, hold.reason)
         self._database.write(lambda c: c.execute("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", values))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +20,7 @@ from canarysync.sandbox import Sandbox
 from canarysync.sandbox.wire import Answer, Request, error_answer
 from canarysync.service import service
 from canarysync.step import Outcome
-from tests.support import ASSESSMENT, PATIENCE_S, Site, make_site, score, stored
+from tests.support import ASSESSMENT, PATIENCE_S, Site, make_routes, make_site, score, stored
 
 BAD = "0192530c-0000-7aa1-be9b-bc52dec8a184"
 """The assessment that the API has trouble with; all is well with ASSESSMENT."""
@@ -166,3 +169,55 @@ def test_nobody_asks_anything_before_the_pause_is_over(tmp_path: Path, endpoint:
     assert len(api.scores) == 3
     later_s = [arrival.at_s - asked_at_s[0] for arrival in api.arrivals if arrival.at_s > asked_at_s[0]]
     assert min(later_s) >= 1
+
+
+# --- several routes ----------------------------------------------------------------------------------
+
+
+def put_in(site: Site, route: str, numbers: range, **changes: object) -> None:
+    for number in numbers:
+        (site.home / route / "drop" / f"{number:04}.json").write_text(json.dumps(score(number, **changes)))
+
+
+@pytest.mark.timeout(60)
+def test_a_flood_and_a_broken_folder_hold_up_no_other_route(tmp_path: Path, sandbox: Sandbox) -> None:
+    uploaded: Counter[str] = Counter()
+
+    def seen(event: Event) -> None:
+        uploaded[event.route] += event.step.outcome is Outcome.UPLOADED
+        if uploaded["few"] == 5:
+            daemon.stop()
+
+    site = make_routes(tmp_path, sandbox.url, "broken", "many", "few")
+    site.once()  # the routes are known from now on
+    put_in(site, "many", range(1000))
+    put_in(site, "broken", range(1000, 1020))
+    put_in(site, "few", range(2000, 2005))
+    shutil.rmtree(tmp_path / "broken" / "done")
+    (tmp_path / "broken" / "done").write_text("no folder")
+    with service(site.config, os.environ, observer=seen) as daemon:
+        daemon.run()
+    assert uploaded["few"] == 5
+    assert uploaded["broken"] == 0
+    assert uploaded["many"] < 100, "in turn, but for the visits in hand and a head start of one chunk"
+
+
+@pytest.mark.timeout(60)
+def test_a_poisonous_route_is_not_always_the_probe(tmp_path: Path) -> None:
+    """Behind a shut gate the routes take turns too."""
+    blocked = Answer(403, b"<html>blocked</html>", "text/html")
+
+    def seen(event: Event) -> None:
+        if event.step.outcome is Outcome.BLOCKED and not put:
+            put.append("good")
+            put_in(site, "good", range(1))
+        if event.route == "good" and event.step.outcome is Outcome.UPLOADED:
+            daemon.stop()
+
+    put: list[str] = []
+    with Partly(to_the_bad(blocked)) as api:
+        site = make_routes(tmp_path, api.url, "bad", "good")
+        put_in(site, "bad", range(1000, 1003), assessmentId=BAD)
+        with service(site.config, os.environ, observer=seen) as daemon:
+            daemon.run()
+        assert len(api.bad_before_the_last_good()) <= 8, "three at once, and a probe or two"

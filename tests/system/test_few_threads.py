@@ -67,12 +67,13 @@ MIB = 1 << 20
 threading.stack_size(64 * MIB)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 176 * MIB, used + 176 * MIB))
-results = SimpleQueue()
-workers = Workers(16, results.put)
-started = workers.start()
+results, all_given = SimpleQueue(), threading.Event()
+workers = Workers(results.put)
 for number in range(100):
-    workers.do(lambda: 1)
-workers.finish()
+    workers.do(lambda: all_given.wait())
+started = threading.active_count() - 1
+all_given.set()
+workers.finish(60)
 print(0 < started < 16, results.qsize())
 """
 

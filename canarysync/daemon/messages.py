@@ -1,0 +1,52 @@
+"""What the loop is told, by workers, watches, signals and whoever asks; and what it is to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from canarysync.config import Route
+from canarysync.daemon.desks import Desk
+from canarysync.daemon.roster import Answered, Closed, Opened, Scanned
+from canarysync.daemon.visits import Visited
+from canarysync.health import Vitals
+from canarysync.outcomes import Tools
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the daemon is to do: for which routes, with what, and with how many uploads at once."""
+
+    routes: tuple[Route, ...]
+    tools: Tools
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Something happened to a name in a drop folder."""
+
+    desk: Desk
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Read the config again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Drain and end; the signal that asks for it."""
+
+    signal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Somebody asks how it is."""
+
+    answer: Callable[[Vitals], None]
+
+
+Message = Ask | Hint | Opened | Scanned | Visited | Answered | Closed | Reload | Stop

@@ -1,0 +1,169 @@
+"""Whose turn is it? The routes share the API file by file, in turn; behind a shut gate one probe at a time goes out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from random import random
+
+from canarysync import gate
+from canarysync.daemon.desks import SLOW_S, Desk
+from canarysync.lane import Key, Visit
+from canarysync.ledger import Entry
+from canarysync.report import API, Reporter
+from canarysync.step import ApiDown, ApiUp, Outcome, Step
+from canarysync.tracks import Track
+from canarysync.workers import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """A visit ended."""
+
+    desk: Desk
+    key: Key
+    visit: Visit
+
+
+Start = Callable[[Callable[[], Visited]], Task]
+"""Let a worker make a visit."""
+
+
+class Visits:
+    """The visits of all ``desks`` (which may change), ``concurrency`` of them at a time; and the API's gate."""
+
+    def __init__(
+        self, desks: Sequence[Desk], start: Start, concurrency: int, reporter: Reporter, now: Callable[[], datetime]
+    ) -> None:
+        self._desks = desks
+        self._start = start
+        self._reporter = reporter
+        self._now = now
+        self.concurrency = concurrency
+        self._gate = gate.opened()
+        self.down_since: datetime | None = None
+        self._probe: tuple[Desk, Key] | None = None
+        self._turn = 0
+
+    @property
+    def down(self) -> str:
+        """Why the API cannot be used now; empty while it can."""
+        return self._gate.reason
+
+    def due_s(self) -> float | None:
+        """When a visit is due by itself (monotonic); None while there is none."""
+        due = [desk.tracks.next_due_s() for desk in self._desks]
+        could_probe = any(desk.tracks.has_blocked() and self._has_room(desk) for desk in self._desks)
+        if self._gate.reason and not self._gate.probing and could_probe:
+            due.append(self._gate.until_s)
+        return min((at for at in due if at is not None), default=None)
+
+    # --- out -----------------------------------------------------------------------------------------
+
+    def start(self, now_s: float, wanted: Callable[[Track], bool] = lambda track: True) -> None:
+        """Fill the workers with what is ready, or is due and ``wanted``.
+
+        A visit that is stuck in its folder does not count for the other routes, only against its own: each may have
+        ``concurrency`` visits under way. When such a folder answers again, its visits go on, all at once, beside those
+        that took their place; so many, once.
+        """
+        for desk in self._desks:
+            desk.tracks.ripen(now_s, wanted)
+        self._probe_if_due(now_s)
+        room = self.concurrency - sum(len(desk.visits) - desk.stuck_visits(now_s) for desk in self._desks)
+        idle_turns = 0
+        while room > 0 and idle_turns < len(self._desks):
+            desk = self._next()
+            taken = desk.tracks.take() if self._has_room(desk) else None
+            if taken is None:
+                idle_turns += 1
+                continue
+            idle_turns, room = 0, room - 1
+            self._visit(desk, *taken, may_send=not self._gate.reason)
+
+    def _next(self) -> Desk:
+        self._turn = (self._turn + 1) % len(self._desks)
+        return self._desks[self._turn]
+
+    def _has_room(self, desk: Desk) -> bool:
+        return len(desk.visits) < self.concurrency
+
+    def _probe_if_due(self, now_s: float) -> None:
+        if self._probe is not None and _is_stuck(*self._probe, now_s):  # it may never end: another takes its place
+            self._probe, self._gate = None, gate.not_used(self._gate)
+        if not self._gate.reason or not gate.may_send(self._gate, now_s):
+            return
+        for desk in (self._next() for _ in range(len(self._desks))):
+            taken = desk.tracks.take_blocked() if self._has_room(desk) else None
+            if taken is not None:
+                self._gate, self._probe = gate.probe(self._gate), (desk, taken[0])
+                self._visit(desk, *taken, may_send=True)
+                return
+
+    def _visit(self, desk: Desk, key: Key, track: Track, *, may_send: bool) -> None:
+        lane, since = desk.lane, track.since
+        desk.visits[key] = self._start(lambda: Visited(desk, key, lane.visit(key, since, may_send)))
+
+    # --- in ------------------------------------------------------------------------------------------
+
+    def visited(self, message: Visited) -> None:
+        """Take in what came of a visit."""
+        desk, key, step = message.desk, message.key, message.visit.step
+        probe = self._probe == (desk, key)
+        self._probe = None if probe else self._probe
+        del desk.visits[key]
+        if desk in self._desks:  # else it left, perhaps with the API that it knew
+            self._learn(step, probe)
+        before, age_s = desk.tracks.last_step(key), desk.tracks.age_s(key)
+        desk.visited_s = time.monotonic()
+        desk.tracks.visited(key, step, message.visit.since, desk.visited_s)
+        self._pass_on(None if step.outcome is Outcome.TWIN else step.entry)
+        self._pass_on(step.parted)
+        if step.outcome is Outcome.ON_HOLD and desk.lane.hold is None:
+            desk.scan_wanted = True  # which tells of the hold
+        if step.outcome is Outcome.BLOCKED and not self._gate.reason:
+            desk.tracks.unblock()  # the gate opened while this visit was under way
+        if step.parted is not None and step.parted.detached:
+            desk.tracks.found(Key(key.name, step.parted.id))
+        self._reporter.step(desk.name, key.name, step, before, age_s)
+
+    def _pass_on(self, entry: Entry | None) -> None:
+        """An entry came further: files in all routes may wait for it, as its twins."""
+        if entry is not None:
+            for desk in self._desks:
+                desk.tracks.heard_of(entry.id)
+
+    def _learn(self, step: Step, probe: bool) -> None:
+        """What the visit says of the API."""
+        if isinstance(step.api, ApiUp) and self._gate.asked and not probe:
+            return  # it was under way when the API asked for a pause
+        if isinstance(step.api, ApiUp):
+            self.open_gate()
+        elif isinstance(step.api, ApiDown):
+            self._shut(step.api, probe)
+        elif probe:
+            self._gate = gate.not_used(self._gate)
+
+    def _shut(self, api: ApiDown, probe: bool) -> None:
+        if not self._gate.reason:
+            self.down_since = self._now()
+            self._reporter.standing(API, api.reason)
+        now_s = time.monotonic()
+        if probe or not self._gate.reason:
+            self._gate = gate.shut(self._gate, api.reason, now_s, random(), api.pause_s)
+        elif api.pause_s:
+            self._gate = gate.extend(self._gate, now_s, api.pause_s)
+
+    def open_gate(self) -> None:
+        """The API answers, or is another one now."""
+        self._reporter.standing(API, "")
+        self._gate, self._probe = gate.opened(), None
+        for desk in self._desks:
+            desk.tracks.unblock()
+
+
+def _is_stuck(desk: Desk, key: Key, now_s: float) -> bool:
+    task = desk.visits.get(key)
+    return task is None or task.silent_s(now_s) > SLOW_S
