@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 import threading
 import uuid
@@ -15,6 +16,7 @@ from canarysync.candidates import MARKER
 from canarysync.config import Route
 from canarysync.durable import Lock, make_folder, sync_folder
 from canarysync.errors import SetupError, from_os
+from canarysync.state import user_name
 
 DROP_MODE, FILED_MODE = 0o2770, 0o2750
 
@@ -175,7 +177,7 @@ def _first_start(route: Route) -> None:
 
 def make_folders(route: Route) -> None:
     """Create drop/, done/ and failed/ with the rights of a shared drop box, and the route's group."""
-    make(route.drop, DROP_MODE, route.group)
+    _make(route, route.drop, DROP_MODE)
     make_missing(route)
 
 
@@ -183,16 +185,40 @@ def make_missing(route: Route) -> None:
     """Create done/ and failed/ where they are missing, beside a drop folder that is known to be ours."""
     for folder in (route.done, route.failed):
         if not folder.is_dir():
-            make(folder, FILED_MODE, route.group)
+            _make(route, folder, FILED_MODE)
+
+
+def by_hand(route: Route, user: str, group: str) -> str:
+    """The command by which root makes all folders of a route. In the sandbox of our systemd units, we cannot."""
+    install = f"sudo install -d -o {user} -g {group}"
+    drop, done, failed = (shlex.quote(str(folder)) for folder in (route.drop, route.done, route.failed))
+    return f"{install} -m {DROP_MODE:o} {drop} && {install} -m {FILED_MODE:o} {done} {failed}"
+
+
+def _make(route: Route, folder: Path, mode: int) -> None:
+    try:
+        make(folder, mode, route.group)
+    except SetupError as error:
+        user = user_name(os.geteuid())
+        raise SetupError(error.operation, error.path, error.cause, by_hand(route, user, route.group or user)) from None
 
 
 def make(folder: Path, mode: int, group: str | None = None) -> None:
     """Create one folder, durably, with exactly these rights."""
     try:
         make_folder(folder)
-        if group is not None:
-            shutil.chown(folder, group=group)
-        folder.chmod(mode)
+        _give_rights(folder, mode, group)
     except (OSError, LookupError) as error:
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no such group"
         raise SetupError("create a folder", str(folder), why, "create it by hand, or correct the config") from None
+
+
+def _give_rights(folder: Path, mode: int, group: str | None) -> None:
+    """To a new folder; one that cannot have them goes again, so that no later start takes it for a good one."""
+    try:
+        if group is not None:
+            shutil.chown(folder, group=group)
+        folder.chmod(mode)
+    except (OSError, LookupError):
+        folder.rmdir()
+        raise

@@ -30,7 +30,7 @@ def take(state: Path) -> Lock:
             "prepare the state folder",
             str(state),
             os.strerror(error.errno or 0),
-            f"sudo install -d -m 700 -o {_user(os.geteuid())} {state}",
+            f"sudo install -d -m 700 -o {user_name(os.geteuid())} {state}",
         ) from None
     except OSError as error:  # a full disk, an I/O error: that may pass
         raise from_os("prepare the state folder", str(state), error) from None
@@ -53,9 +53,9 @@ def _check_owner(state: Path) -> None:
         raise SetupError(
             "use the state folder",
             str(state),
-            f"it belongs to {_user(owner)}, and this runs as {_user(os.geteuid())}",
-            f"run it as {_user(owner)} (sudo -u {_user(owner)} canarysync …), "
-            f"or give it over: sudo chown -R {_user(os.geteuid())} {state}",
+            f"it belongs to {user_name(owner)}, and this runs as {user_name(os.geteuid())}",
+            f"run it as {user_name(owner)} (sudo -u {user_name(owner)} canarysync …), "
+            f"or give it over: sudo chown -R {user_name(os.geteuid())} {state}",
         )
 
 
@@ -71,7 +71,8 @@ def _check_mount(state: Path) -> None:
         )
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """What a user is called; the number, if nobody is."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -154,6 +154,8 @@ def test_a_group_that_is_unknown_is_told(new: Known) -> None:
         make_folders(replace(new.route, group="no-such-group-here"))
 
     assert "group" in caught.value.cause
+    assert not new.route.drop.exists(), "the next start would take it for a good one"
+    assert "-g no-such-group-here -m 2770" in caught.value.hint
 
 
 def test_a_first_start_may_break_off_anywhere(tmp_path: Path) -> None:
