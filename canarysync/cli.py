@@ -349,6 +349,35 @@ def schema(name: str) -> None:
     click.echo(views.as_json(schemas.load(schemas.SchemaName(name))))
 
 
+@cli.command(short_help="Print systemd units for this machine, or install them.")
+@_config_option
+@click.option("--timer", is_flag=True, help="Units that call run-once every ten minutes, in place of the daemon.")
+@click.option("--user", default="canarysync", show_default=True, help="Whom the service runs as.")
+@click.option("--install", is_flag=True, help="Write them below /etc.")
+@click.option("--uninstall", is_flag=True, help="Remove all units of canarysync; nothing else goes.")
+@click.option("--dry-run", is_flag=True, help="Only show what --install, or --uninstall, would change.")
+@click.option("--root", type=_PATH, default="/", show_default=True, help="Write below this folder, for packages.")
+def systemd(
+    config_path: Path | None, timer: bool, user: str, install: bool, uninstall: bool, dry_run: bool, root: Path
+) -> None:
+    """Print the systemd units for this machine and configuration, or install them. Starts nothing.
+
+    /etc/canarysync/canarysync.yaml becomes canarysync.service, any other NAME.yaml canarysync@NAME.service.
+    """
+    from canarysync import installing, units
+
+    made = None if uninstall else units.for_config(_load(config_path), units.running_program(), user, timer=timer)
+    if made and not install and not dry_run:
+        _print(installing.printed(made))
+        return
+    changes = installing.to_install(made.files, root) if made else installing.to_uninstall(root)
+    if not dry_run:
+        installing.carry_out(changes)
+    _print(installing.told(changes, dry_run=dry_run))
+    if not dry_run:
+        _print(installing.next_steps(made))
+
+
 @cli.command(short_help="Serve a simulated API on loopback, with faults.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes a free one.")
 @click.option("--fault", "faults", multiple=True, help="E.g. put:status=503,rate=0.1 or put:drop_after,times=3")

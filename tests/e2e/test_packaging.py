@@ -50,6 +50,8 @@ def test_it_runs_wherever_it_is_installed_from(checkout: Path, tmp_path: Path) -
         call(*pip, "install", *source(how, checkout, tmp_path), cwd=tmp_path)
         assert "canarysync 0." in call(canarysync, "--version", cwd=tmp_path)
         assert "put-score" in call(canarysync, "schema", "score", cwd=tmp_path)
+        example = checkout / "examples" / "config" / "one-clinic.yaml"
+        assert "[Service]" in call(canarysync, "systemd", "-c", example, cwd=tmp_path)
         assert "16 uploaded, 19 failed" in call(canarysync, "demo", cwd=tmp_path)
         call(*pip, "uninstall", "--yes", "canarysync", cwd=tmp_path)
         assert not canarysync.exists(), how
