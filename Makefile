@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-pyproject
 
-.PHONY: demo test lint latency crash powerloss statemachine soak fuzz reverts clean
+.PHONY: demo test lint latency crash powerloss statemachine soak fuzz reverts systemd clean
 
 demo: $(STAMP)  ## The main job, over the example files, against the simulated API
 	@$(BIN)/canarysync demo
@@ -37,6 +37,9 @@ fuzz: $(STAMP)  ## The readers, with odd bytes (an hour)
 
 reverts: $(STAMP)  ## Take back what keeps the promises, one thing at a time: does a test notice?
 	$(BIN)/python -m campaigns.reverts
+
+systemd: $(STAMP)  ## The service under a real systemd, in a Debian of its own (needs root, debootstrap, systemd-nspawn)
+	$(BIN)/python -m campaigns.systemd
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
