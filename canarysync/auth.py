@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -38,6 +39,9 @@ class FixedToken:
         except SetupError as error:
             return HoldApi(f"the token cannot be read: {error.cause}")
 
+    def in_hand(self) -> Token | None:
+        return None  # it may be another one at any time
+
     def renewed(self, stale: Token) -> Token | NoToken:
         fresh = self.current()
         if isinstance(fresh, Token) and fresh.secret == stale.secret:
@@ -63,6 +67,9 @@ class ExchangedToken:
         if token is not None and not self._is_due(token):
             return token
         return self._exchanged_once(exchanges)
+
+    def in_hand(self) -> Token | None:
+        return self._token
 
     def renewed(self, stale: Token) -> Token | NoToken:
         exchanges, token = self._exchanges, self._token
@@ -125,13 +132,19 @@ def _renew_at(jwt: str, now: datetime) -> datetime | None:
     Where ``iat`` is there too, the token's life counts from now: the server's clock need not agree with ours.
     None when the token does not tell: then the API's 401 will.
     """
+    life_s = left_s(jwt, now, just_issued=True)
+    return None if life_s is None else now + timedelta(seconds=max(life_s - RENEW_BEFORE_S, life_s / 2))
+
+
+def left_s(jwt: str, now: datetime, *, just_issued: bool) -> float | None:
+    """Seconds that a token has left; None where it does not tell. One that was ``just_issued`` has its whole life."""
     try:
         payload = jwt.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         ends_s, issued = claims["exp"], claims.get("iat")
-        start_s = issued if isinstance(issued, int | float) else now.timestamp()
-        life_s = min(max(float(ends_s - start_s), 0.0), _LONGEST_LIFE_S)
-        return now + timedelta(seconds=max(life_s - RENEW_BEFORE_S, life_s / 2))
+        start_s = issued if just_issued and isinstance(issued, int | float) else now.timestamp()
+        life_s = float(ends_s - start_s)
+        return None if math.isnan(life_s) else min(max(life_s, 0.0), _LONGEST_LIFE_S)
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError):
         return None
 

@@ -38,6 +38,9 @@ class Tokens(Protocol):
     def current(self) -> Token | NoToken:
         """A token that is good as far as we know."""
 
+    def in_hand(self) -> Token | None:
+        """The token that was last got, if there is one; nobody is asked."""
+
     def renewed(self, stale: Token) -> Token | NoToken:
         """Another token than ``stale``, which the API did not accept."""
 
@@ -79,6 +82,10 @@ class Calls:
     def token(self) -> Token | NoToken:
         """A token, to be had before an intent is written: without one nothing would be sent."""
         return self._tokens.current()
+
+    def token_in_hand(self) -> Token | None:
+        """The token that was last got, without asking for one."""
+        return self._tokens.in_hand()
 
     def put(self, score: Score, token: Token, forbidden: int) -> PutVerdict:
         """PUT a score; a 401 is answered with one renewed token. ``forbidden`` earlier attempts got a 403."""

@@ -89,6 +89,8 @@ class Lane:
         self.route = route
         self.skipped: dict[str, int] = {}
         self.hold: Hold | None = None
+        self.mode = ""
+        self.file_system = ""
         self.quiet_s = route.settle_s
         self.rescan_s = route.rescan_s
         self._tools = tools
@@ -165,18 +167,19 @@ class Lane:
         """The watch is armed before the first scan, so that nothing falls between the two."""
         mount = mount_at(self.route.drop)
         self._network = mount.network
+        self.file_system = mount.fs_type
         self.quiet_s = quiet_period_s(self.route.settle_s, mount.network)
         if not self._watching:
             return
-        mode = "polling" if mount.network else "events"
+        self.mode = "polling" if mount.network else "events"
         if not mount.network:
             try:
                 self._watch = Watch(self.route.drop, self._hint)
             except OSError:
-                mode = "polling"
-        self.rescan_s = min(self.route.rescan_s, NETWORK_RESCAN_S) if mode == "polling" else self.route.rescan_s
+                self.mode = "polling"
+        self.rescan_s = min(self.route.rescan_s, NETWORK_RESCAN_S) if self.mode == "polling" else self.route.rescan_s
         event(
-            _log, logging.INFO, "watching", route=self.route.name, folder=self.route.drop, mode=mode,
+            _log, logging.INFO, "watching", route=self.route.name, folder=self.route.drop, mode=self.mode,
             file_system=mount.fs_type, settle_s=self.quiet_s, rescan_s=self.rescan_s,
         )  # fmt: skip
 

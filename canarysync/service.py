@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from canarysync import __version__, state
+from canarysync import __version__, pulse, state
 from canarysync.auth import read_secret, tokens_for
 from canarysync.calls import Calls
 from canarysync.config import Api as ApiConfig
@@ -122,12 +123,14 @@ def service(
         event(_log, level, "starting", version=__version__, config=config.path, api=config.api.url)
         ledger = stack.enter_context(open_ledger(config.state))
         ledger.bind(config.api.url)
+        publish = partial(pulse.write, config.state)
         works = Works(config, environment, ledger, stack)
         if once:
-            yield Daemon(works.current, once=True, wait_s=wait_s, observer=observer)
+            yield Daemon(works.current, once=True, wait_s=wait_s, observer=observer, publish=publish)
             return
         observer = works.meter.visited if works.meter else observer
-        daemon = Daemon(works.current, observer=observer, notifier=Notifier(environment), reread=works.reread)
+        notifier = Notifier(environment)
+        daemon = Daemon(works.current, observer=observer, notifier=notifier, reread=works.reread, publish=publish)
         works.expose(daemon)
         yield daemon
 

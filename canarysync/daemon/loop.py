@@ -16,10 +16,12 @@ from canarysync.daemon.roster import Answered, Closed, Opened, Roster, Scanned
 from canarysync.daemon.signals import on_signals
 from canarysync.daemon.standing import Heartbeat, in_words, is_alive
 from canarysync.daemon.visits import Visited, Visits
+from canarysync.daemon.word import Word
 from canarysync.errors import CanarysyncError, LedgerError
 from canarysync.health import Vitals
 from canarysync.logs import event
 from canarysync.notify import Notifier
+from canarysync.pulse import Pulse
 from canarysync.recovery import part_with_orphans
 from canarysync.report import LEDGER, Event, Reporter, Summary
 from canarysync.workers import Workers
@@ -57,10 +59,11 @@ class Daemon:
         observer: Callable[[Event], None] = lambda event: None,
         notifier: Notifier | None = None,
         reread: Callable[[], Work] | None = None,
+        publish: Callable[[Pulse], None] = lambda pulse: None,
     ) -> None:
         """``once``: end when every file that is there has had its try; ``wait_s``: go on for up to so long while
         some wait. ``observer`` is called in the loop for every visit that ended. ``reread`` gives the work anew, as the
-        config now has it, or raises CanarysyncError."""
+        config now has it, or raises CanarysyncError. ``publish`` is given word of it all for others, now and then."""
         self._inbox: SimpleQueue[Message] = SimpleQueue()
         self._workers: Workers[Message] = Workers(self._inbox.put)
         self._roster = Roster(self._workers.do, self._hint, watching=not once)
@@ -71,6 +74,7 @@ class Daemon:
         self._ledger, self._now = work.tools.ledger, work.tools.now
         self._visits = Visits(self._desks, self._workers.do, work.concurrency, self._reporter, self._now)
         self._heart = Heartbeat(notifier or Notifier({}))
+        self._word = Word(self._desks, self._visits, self._now, publish, once=once)
         self._once = once
         self._wait_s = wait_s
         self._until_s = 0.0
@@ -154,6 +158,7 @@ class Daemon:
         if left:
             event(_log, logging.WARNING, "stopped with work in hand: it is taken up at the next start", routes=left)
         self._workers.finish(0.0 if left else CLOSE_S)
+        self._word.leave_last(time.monotonic(), self._work.tools.calls.token_in_hand())
 
     def _all(self) -> Iterator[Desk]:
         yield from self._desks
@@ -177,6 +182,7 @@ class Daemon:
             if self._once and self._all_tried(now_s):
                 return
             self._look_round(now_s)
+            self._word.leave(now_s, self._work.tools.calls.token_in_hand())
             self._hear(self._pause_s(now_s))
 
     def _hear_until(self, done: Callable[[], bool], end_s: float) -> None:

@@ -52,6 +52,16 @@ class Visits:
         """Why the API cannot be used now; empty while it can."""
         return self._gate.reason
 
+    @property
+    def down_until_s(self) -> float:
+        """When the API is probed next (monotonic)."""
+        return self._gate.until_s
+
+    @property
+    def failures(self) -> int:
+        """How many probes in a row the API has not answered."""
+        return self._gate.failures
+
     def due_s(self) -> float | None:
         """When a visit is due by itself (monotonic); None while there is none."""
         due = [desk.tracks.next_due_s() for desk in self._desks]
