@@ -24,13 +24,14 @@ _NOT_THE_API = frozenset({407})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP response. ``body`` is bounded; ``complete`` says whether it is all of it."""
+    """An HTTP response. ``body`` is bounded; ``complete`` says whether it is all of it. ``date`` is the server's."""
 
     status: int
     content_type: str = ""
     body: bytes = field(default=b"", repr=False)
     retry_after: str | None = None
     complete: bool = True
+    date: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

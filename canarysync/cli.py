@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -135,18 +136,21 @@ def validate(files: tuple[Path, ...], json_wanted: bool) -> None:
 @_config_option
 @_json_option
 def check(config_path: Path | None, json_wanted: bool) -> None:
-    """Probe everything that a run needs: configuration, folders, secret, proxy, API. Changes nothing."""
+    """Probe everything that a run needs: folders, disks, limits, secret, proxy, TLS, clock, API. Leaves all as it was.
+
+    A warning needs no haste, and does not count; a problem (exit code 1) keeps a run from doing its work.
+    """
     from dataclasses import asdict
 
     from canarysync import check as probes
-    from canarysync import views
+    from canarysync import views, views_check
     from canarysync.service import utc_now
 
-    findings = list(probes.check(_load(config_path), os.environ, utc_now))
+    findings, told = tee(probes.check(_load(config_path), os.environ, utc_now))
     if json_wanted:
-        click.echo(views.as_json([asdict(finding) for finding in findings]))
+        click.echo(views.as_json([asdict(finding) for finding in told]))
     else:
-        _print(views.finding_line(finding) for finding in findings)
+        _print(views_check.finding_lines(told, views.width()))
     bad = any(finding.grade is probes.Grade.PROBLEM for finding in findings)
     raise SystemExit(Exit.NEEDS_A_PERSON if bad else Exit.OK)
 
@@ -154,19 +158,23 @@ def check(config_path: Path | None, json_wanted: bool) -> None:
 @cli.command(short_help="Show what waits, is in doubt, done or failed.")
 @_config_option
 @_json_option
-def status(config_path: Path | None, json_wanted: bool) -> None:
-    """Show what waits and why, what is in doubt, what is done and what failed."""
-    from dataclasses import asdict
+@click.option("--max-age", "max_age_s", type=_Duration(), help="For monitoring: what is younger is well, older is not.")
+def status(config_path: Path | None, json_wanted: bool, max_age_s: float | None) -> None:
+    """Show who is at work, what waits and why, what is in doubt, done and failed; also beside a running canarysync.
 
+    With --max-age, the exit code is 1 if a file waits, or the last scan was finished, longer ago than that, or if
+    something needs a person; else it is 0.
+    """
     from canarysync import status as told
-    from canarysync import views
+    from canarysync import views, views_status
+    from canarysync.service import utc_now
 
-    routes = told.gather(_load(config_path))
+    found = told.gather(_load(config_path), utc_now())
     if json_wanted:
-        click.echo(views.as_json({"routes": [asdict(route) for route in routes]}))
+        click.echo(views.as_json(views_status.status_json(found, max_age_s)))
     else:
-        _print(views.status_lines(routes))
-    raise SystemExit(told.exit_code(routes))
+        _print(views_status.status_lines(found, max_age_s, views.width()))
+    raise SystemExit(told.exit_code(found, max_age_s))
 
 
 @cli.command(short_help="Decide on a score in doubt.")

@@ -11,8 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import TypeVar, cast
 
 from canarysync.errors import no_thread
+
+R = TypeVar("R")
 
 
 @dataclass(order=True, slots=True)
@@ -67,3 +71,29 @@ class Deadlines:
         while self._limits and self._limits[0].until_s <= now_s:
             late.append(heapq.heappop(self._limits))
         return late
+
+
+def in_time(job: Callable[[], R], most_s: float) -> R:
+    """What ``job`` returns or raises; TimeoutError when it takes longer than ``most_s``.
+
+    Its thread is left behind then: nothing ends a system call on a share that hangs, but the end of the process.
+    """
+    results: SimpleQueue[tuple[R, None] | tuple[None, BaseException]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            results.put((job(), None))
+        except BaseException as error:  # any: it belongs to the thread that waits
+            results.put((None, error))
+
+    try:
+        threading.Thread(target=work, name="in time", daemon=True).start()
+    except RuntimeError as why:
+        raise no_thread(why) from None
+    try:
+        result, error = results.get(timeout=most_s)
+    except Empty:
+        raise TimeoutError(f"no answer within {most_s:g} s") from None
+    if error is not None:
+        raise error
+    return cast(R, result)

@@ -9,11 +9,13 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from canarysync.errors import HeldError
 
@@ -21,6 +23,7 @@ _log = logging.getLogger(__name__)
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
 _NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
+_PEEKS_S = 1.0
 _said_unsynced: set[str] = set()
 
 
@@ -170,7 +173,7 @@ class Lock:
             self.note: str | None = None
             self._line = self.first_line()
             if self._line:
-                note = self._second_line().get("note", "")
+                note = _second_line_of(self._fd).get("note", "")
                 self.note = note if note is None else str(note)
             else:
                 self._line = first_line.rstrip(b"\n")
@@ -181,20 +184,23 @@ class Lock:
             raise
 
     def _take(self) -> None:
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HeldError(
-                "take the lock",
-                str(self.path),
-                f"held by {self._holder()}",
-                "only one canarysync may work on a folder; stop the other one, or leave the work to it",
-            ) from None
+        until_s = time.monotonic() + _PEEKS_S
+        while not _locked(self._fd, fcntl.LOCK_EX):
+            if _locked(self._fd, fcntl.LOCK_SH) and time.monotonic() < until_s:
+                continue  # nobody works with it: someone is having a look (``peek``), for some microseconds
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise HeldError(
+            "take the lock",
+            str(self.path),
+            f"held by {_holder_in(_second_line_of(self._fd))}",
+            "only one canarysync may work on a folder; stop the other one, or leave the work to it",
+        )
 
     def first_line(self) -> bytes:
         """The caller's line, without its end; empty when it was never written to the end."""
-        line, end, _ = os.pread(self._fd, 4096, 0).partition(b"\n")
-        return line if end else b""
+        return _first_line_of(self._fd)
 
     def same_file(self) -> bool:
         """Whether the path still leads to the file that is locked."""
@@ -218,23 +224,68 @@ class Lock:
         os.ftruncate(self._fd, len(content))
         os.fsync(self._fd)
 
-    def _second_line(self) -> dict[str, Any]:
-        """What the holder wrote; empty where that is nothing, or torn."""
-        try:
-            found = json.loads(os.pread(self._fd, 4096, 0).split(b"\n")[1])
-        except (IndexError, ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _holder(self) -> str:
-        holder = self._second_line()
-        try:
-            host, since = str(holder["host"])[:64], str(holder["since"])[:32]
-            return f"process {int(holder['pid'])} on {host!a} since {since!a}"
-        except (ValueError, KeyError, TypeError, OverflowError):
-            return "another process"
-
     def release(self) -> None:
         """Let go; the file stays."""
         os.close(self._fd)
         self._fd = -1  # the number may soon be another file's
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """A Lock's file as somebody else sees it. ``holder`` says in words who works with it, and is empty when nobody
+    does; ``pid`` and ``since`` are of the last one that did. ``note`` is that of ``Lock``."""
+
+    first_line: bytes
+    holder: str
+    pid: int | None
+    since: str
+    note: str | None
+
+
+def peek(path: Path) -> Peek:
+    """Look at a Lock without taking it: it is shared for an instant, which nobody who takes it notices. Raises
+    OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        first_line, signed = _first_line_of(fd), _second_line_of(fd)
+        held = not _locked(fd, fcntl.LOCK_SH)
+    finally:
+        os.close(fd)
+    pid, note = signed.get("pid"), signed.get("note", "")
+    return Peek(
+        first_line,
+        _holder_in(signed) if held else "",
+        pid if isinstance(pid, int) else None,
+        str(signed.get("since", "")),
+        note if note is None else str(note),
+    )
+
+
+def _locked(fd: int, how: int) -> bool:
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _first_line_of(fd: int) -> bytes:
+    line, end, _ = os.pread(fd, 4096, 0).partition(b"\n")
+    return line if end else b""
+
+
+def _second_line_of(fd: int) -> dict[str, Any]:
+    """What the holder wrote; empty where that is nothing, or torn."""
+    try:
+        found = json.loads(os.pread(fd, 4096, 0).split(b"\n")[1])
+    except (IndexError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _holder_in(signed: Mapping[str, Any]) -> str:
+    try:
+        host, since = str(signed["host"])[:64], str(signed["since"])[:32]
+        return f"process {int(signed['pid'])} on {host!a} since {since!a}"
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return "another process"

@@ -226,9 +226,6 @@ class Ledger(Protocol):
     def entry(self, entry_id: str) -> Entry:
         """The entry as it is now."""
 
-    def owner(self, fingerprint: str) -> Entry | None:
-        """The entry that owns a score."""
-
     def replace(self, entry: Entry, at: datetime) -> None:
         """An uploaded entry gives up its score, but not its uuid: a person wants it sent again. For use beside the
         process that owns the ledger. Raises LedgerError where the entry is not filed yet."""
@@ -303,8 +300,14 @@ class Ledger(Protocol):
     def owned_uuids(self, uuids: Collection[str], besides: Entry) -> frozenset[str]:
         """Those of ``uuids`` that belong to entries other than ``besides``."""
 
-    def counts(self, route_id: str) -> Counts:
-        """How many entries stand where."""
+    def counts(self, route_id: str, since: datetime | None = None) -> Counts:
+        """How many entries stand where; of those that are filed, only the ones filed ``since`` then."""
+
+    def failures(self, route_id: str) -> Mapping[str, str]:
+        """The codes of all files that failed, by their names in failed/; those that came first stand first."""
+
+    def owner(self, fingerprint: str) -> Entry | None:
+        """The entry that sends, or has sent, the score of this fingerprint; None when none does."""
 
     def check_sound(self) -> None:
         """Raise LedgerError if the database turned out to be damaged since it was opened."""

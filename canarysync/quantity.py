@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them in the configuration: ``2s``, ``1MiB``."""
+"""Durations and sizes as people write them in the configuration (``2s``, ``1MiB``), and as they read them."""
 
 from __future__ import annotations
 
@@ -36,3 +36,24 @@ def whole(number: Number) -> int | None:
     if exact.adjusted() >= 18 or exact != exact.to_integral_value():
         return None
     return int(exact)
+
+
+def told_s(seconds: float) -> str:
+    """A duration for people, roughly: ``0.4 s``, ``12 s``, ``5 min``, ``3 h``, ``2 days``."""
+    seconds = max(seconds, 0.0)
+    if seconds < 120:
+        return f"{round(seconds, 1 if seconds < 2 else None):g} s"
+    for unit_s, most, unit in ((60, 120, "min"), (3600, 48, "h")):
+        if seconds < unit_s * most:
+            return f"{seconds / unit_s:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def told_bytes(count: int) -> str:
+    """A size for people, roughly: ``512 bytes``, ``3.4 MiB``, ``120 GiB``."""
+    size, unit = float(count), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f} {unit}" if size >= 10 or unit == "bytes" else f"{size:.1f} {unit}"

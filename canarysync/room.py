@@ -9,7 +9,7 @@ from pathlib import Path
 
 from canarysync import durable
 
-_ROOM_BYTES = 256 << 10
+ROOM_BYTES = 256 << 10
 """So much has to be free where a file will be filed, before its score is sent: a sidecar, for each of many workers."""
 
 
@@ -21,7 +21,7 @@ def no_place(drop: Path, filed: Iterable[Path]) -> str:
         if not os.access(folder, os.W_OK | os.X_OK):
             return f"no right to write in {folder.name}/"
         try:
-            if folder != drop and not durable.has_room(folder, _ROOM_BYTES):
+            if folder != drop and not durable.has_room(folder, ROOM_BYTES):
                 return f"no room in {folder.name}/"
         except OSError:  # gone in this very moment
             return f"{folder.name}/ cannot be looked at"

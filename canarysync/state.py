@@ -13,7 +13,7 @@ from canarysync.errors import SetupError, from_os
 from canarysync.mounts import mount_at
 
 LEDGER_NAME = "ledger.sqlite3"
-_LOCK_NAME = "lock"
+LOCK_NAME = "lock"
 MODE = 0o700
 
 
@@ -24,7 +24,7 @@ def take(state: Path) -> Lock:
         _check_owner(state)
         _check_mount(state)
         state.chmod(MODE)
-        return Lock(state / _LOCK_NAME, b"canarysync state folder")
+        return Lock(state / LOCK_NAME, b"canarysync state folder")
     except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as error:
         raise SetupError(
             "prepare the state folder",

@@ -1,63 +1,89 @@
-"""What stands where, from the folders and the ledger; beside a running daemon or without one."""
+"""What stands where, from the folders, the ledger and the pulse; beside a running daemon or without one."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from canarysync.candidates import Matcher
-from canarysync.config import Config, Route
-from canarysync.discover import Scan
+from canarysync import pulse
+from canarysync.census import Census, Counting
+from canarysync.config import Config
+from canarysync.durable import peek
 from canarysync.errors import Exit, SetupError
-from canarysync.folder import GONE, absence
-from canarysync.ledger import DECIDED, DONE, FAILED, Counts, Entry, Hold
+from canarysync.ledger import Hold
 from canarysync.ledger_sqlite import Access, SqliteLedger
-from canarysync.model import State
-from canarysync.room import no_place
-from canarysync.state import LEDGER_NAME
+from canarysync.pulse import Pulse, RoutePulse
+from canarysync.state import LEDGER_NAME, LOCK_NAME
 
-_LISTED_MOST = 20
-_PROBED_MOST = 1000
+_SCAN_GRACE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The canarysync that works with this state folder: ``holder`` says who it is, and is empty when none does. The
+    rest is from the last pulse, which is its own if ``fresh``."""
+
+    holder: str = ""
+    since: datetime | None = None
+    pid: int | None = None
+    fresh: bool = False
+    version: str = ""
+    once: bool = False
+    heard_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiStatus:
+    """The API as the canarysync at work finds it. ``down`` says why it cannot be used; all empty where none runs."""
+
+    url: str
+    down: str = ""
+    down_since: datetime | None = None
+    again_at: datetime | None = None
+    token_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RouteStatus:
-    """One route. ``gone`` says why its drop folder is not to be had, ``obstacle`` why nothing is sent; empty when all
-    is well. ``hold`` tells who stopped the route.
-
-    ``waiting`` counts the files in drop/ that are not in doubt; the lists are cut short.
-
-    ``unreadable`` are those of the first waiting ones that this user may not read; ``unfiled`` those whose outcome
-    is known (and counted), and that could not be moved yet.
-    """
+    """One route. ``folder`` is empty for one that left files behind when it left the config. ``watch`` is from the last
+    pulse that knew the route; ``overdue``: canarysync runs, and has not finished a scan of the folder for too long.
+    ``hold`` tells who stopped the route."""
 
     name: str
     folder: str
-    gone: str = ""
-    obstacle: str = ""
-    hold: dict[str, str] | None = None
-    waiting: int = 0
-    unreadable: list[str] = field(default_factory=list)
-    deferred: list[dict[str, object]] = field(default_factory=list)
-    in_doubt: int = 0
-    held: int = 0
-    doubts: list[dict[str, object]] = field(default_factory=list)
-    unfiled: list[dict[str, object]] = field(default_factory=list)
-    done: int = 0
-    failed: int = 0
-    withdrawn: int = 0
-    failed_by_code: dict[str, int] = field(default_factory=dict)
-    skipped: dict[str, int] = field(default_factory=dict)
+    files: Census
+    watch: RoutePulse | None = None
+    overdue: bool = False
+    hold: Hold | None = None
 
 
-def gather(config: Config) -> list[RouteStatus]:
-    """The status of every route. Raises LedgerError when the ledger is there and cannot be read."""
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything, ``at`` one time."""
+
+    at: datetime
+    process: Process
+    api: ApiStatus
+    routes: Sequence[RouteStatus]
+
+
+def gather(config: Config, now: datetime) -> Status:
+    """The status of everything. Raises LedgerError when the ledger is there and cannot be read."""
     with opened(config.state, Access.READER) as ledger:
-        return [_route_status(route, ledger) for route in config.routes]
+        last = pulse.read(config.state)
+        process = _process(config.state, last)
+        live = last if process.fresh else None
+        counting = Counting(ledger, now, bool(process.holder), _idle(process, live))
+        routes = [
+            _watched(RouteStatus(r.name, str(r.drop), counting.census(r), hold=_hold(ledger, r.name)), last, live, now)
+            for r in config.routes
+        ]
+        routes += _left_behind(ledger, counting, {route.name for route in config.routes})
+    return Status(now, process, _api(config.api.url, live), routes)
 
 
 @contextmanager
@@ -78,66 +104,83 @@ def opened(state: Path, access: Access) -> Iterator[SqliteLedger | None]:
         yield ledger
 
 
-def exit_code(routes: list[RouteStatus]) -> Exit:
-    """75 while anything waits, else 1 where a person is needed, else 0."""
-    if any(r.gone or r.unfiled or (not r.hold and (r.waiting or r.in_doubt > r.held)) for r in routes):
-        return Exit.TRY_AGAIN  # which is of no use for what is on hold
-    return Exit.NEEDS_A_PERSON if any(r.held or r.failed or r.hold for r in routes) else Exit.OK
+def exit_code(status: Status, max_age_s: float | None = None) -> Exit:
+    """75 while anything waits, else 1 where a person is needed, else 0. With ``max_age_s``, for monitoring: what waits
+    for less long is well, and what waits for longer, or a scan that is longer ago, needs a person."""
+    person = any(_needs_a_person(route) for route in status.routes)
+    if max_age_s is not None:
+        person = person or any(too_old(route, status.at, max_age_s) for route in status.routes)
+    elif any(_waits(route) for route in status.routes):
+        return Exit.TRY_AGAIN
+    return Exit.NEEDS_A_PERSON if person else Exit.OK
 
 
-def _route_status(route: Route, ledger: SqliteLedger | None) -> RouteStatus:
-    route_id = ledger.route_id(route.name) if ledger else None
-    entries = list(ledger.open_entries(route_id)) if ledger and route_id else []
-    counts = ledger.counts(route_id) if ledger and route_id else Counts({}, 0, 0, 0, {})
-    names, skipped, present = _look(route.drop, Matcher(route.match))
-    gone = absence(route.drop, route_id) if route_id else "" if present else GONE
-    doubts = [e for e in entries if e.state in (State.IN_DOUBT, State.INTENDED)]
-    # What is decided but not filed counts where it is going: its outcome stands.
-    done = counts.done + sum(e.state in DONE for e in entries)
-    failed = counts.failed + sum(e.state in FAILED for e in entries)
-    claimed = {e.name for e in entries if e.state is not State.DEFERRED and not e.detached}
-    waiting = names - claimed
-    return RouteStatus(
-        name=route.name,
-        folder=str(route.drop),
-        gone=gone,
-        obstacle="" if gone else no_place(route.drop, (route.done, route.failed)),
-        hold=_hold_told(ledger.hold_on(route_id)) if ledger and route_id else None,
-        waiting=len(waiting),
-        unreadable=[name for name in sorted(waiting)[:_PROBED_MOST] if not os.access(route.drop / name, os.R_OK)],
-        deferred=[_told(e) for e in entries if e.state is State.DEFERRED][:_LISTED_MOST],
-        in_doubt=len(doubts),
-        held=sum(e.held is not None and e.resolution is None for e in doubts),
-        doubts=[_told(e) for e in doubts][:_LISTED_MOST],
-        unfiled=[_told(e) for e in entries if e.state in DECIDED][:_LISTED_MOST],
-        done=done,
-        failed=failed,
-        withdrawn=counts.withdrawn,
-        failed_by_code=dict(counts.codes),
-        skipped=dict(skipped),
-    )
+def too_old(route: RouteStatus, now: datetime, max_age_s: float) -> str:
+    """What is older than that: its oldest file that waits, or its last scan; empty when neither is."""
+    limit, oldest_at = now - timedelta(seconds=max_age_s), route.files.oldest_at
+    scanned_at = route.watch.scanned_at if route.watch else None
+    if route.folder and (scanned_at is None or scanned_at < limit):
+        return "was not looked at for too long"
+    return "a file waits for too long" if oldest_at is not None and oldest_at < limit else ""
 
 
-def _look(drop: Path, matcher: Matcher) -> tuple[set[str], Counter[str], bool]:
-    scan = Scan(drop, matcher)
+def _needs_a_person(route: RouteStatus) -> bool:
+    return bool(route.hold or route.overdue or route.files.held or route.files.to_mend or route.files.obstacle)
+
+
+def _waits(route: RouteStatus) -> bool:
+    files, gone = route.files, bool(route.folder and route.files.gone)
+    waiting = files.waiting or files.in_doubt > files.held
+    return bool(gone or files.unfiled or (waiting and not route.hold))  # to wait is of no use for what is on hold
+
+
+def _hold(ledger: SqliteLedger | None, route: str) -> Hold | None:
+    route_id = ledger.route_id(route) if ledger else None
+    return ledger.hold_on(route_id) if ledger and route_id else None
+
+
+def _process(state: Path, last: Pulse | None) -> Process:
     try:
-        return set(scan), scan.skipped, True
-    except OSError:
-        return set(), Counter(), False
+        lock = peek(state / LOCK_NAME)
+    except OSError:  # never started
+        return Process()
+    try:
+        since = datetime.fromisoformat(lock.since) if lock.holder else None
+    except ValueError:
+        since = None
+    if last is None:
+        return Process(lock.holder, since, lock.pid)
+    fresh = bool(lock.holder) and last.pid == lock.pid
+    return Process(lock.holder, since, lock.pid, fresh, last.version, last.once, last.at)
 
 
-def _hold_told(hold: Hold | None) -> dict[str, str] | None:
-    return {"since": hold.at.isoformat(timespec="seconds"), "by": hold.by, "reason": hold.reason} if hold else None
+def _idle(process: Process, live: Pulse | None) -> str:
+    if not process.holder:
+        return "until canarysync runs"
+    return "until the API can be used" if live and live.api_down else "its turn will come"
 
 
-def _told(entry: Entry) -> dict[str, object]:
-    return {
-        "file": entry.name,
-        "entryId": entry.id,
-        "state": str(entry.state),
-        "why": "a person has decided" if entry.resolution else entry.reason or "interrupted",
-        "held": entry.held is not None and entry.resolution is None,
-        "attempts": entry.attempts,
-        "since": entry.created_at.isoformat(timespec="seconds"),
-        "again_at": entry.retry_at.isoformat(timespec="seconds") if entry.retry_at else None,
-    }
+def _api(url: str, live: Pulse | None) -> ApiStatus:
+    if live is None:
+        return ApiStatus(url)
+    return ApiStatus(url, live.api_down, live.api_down_since, live.api_again_at, live.token_until)
+
+
+def _watched(route: RouteStatus, last: Pulse | None, live: Pulse | None, now: datetime) -> RouteStatus:
+    watch = last.routes.get(route.name) if last else None
+    return replace(route, watch=watch, overdue=_is_overdue(live, watch, now))
+
+
+def _is_overdue(live: Pulse | None, watch: RoutePulse | None, now: datetime) -> bool:
+    """Whether a daemon has missed a scan, and is not only too busy for one, or without its folder."""
+    if live is None or live.once or watch is None or watch.crowded or watch.scanned_at is None:
+        return False
+    return (now - watch.scanned_at).total_seconds() > 2 * watch.rescan_s + _SCAN_GRACE_S
+
+
+def _left_behind(ledger: SqliteLedger | None, counting: Counting, configured: set[str]) -> Iterator[RouteStatus]:
+    """What routes that are no longer in the config have left unfinished."""
+    for name, route_id in sorted(ledger.routes().items()) if ledger else ():
+        files = counting.left_behind(route_id) if name not in configured else None
+        if files and (files.waiting or files.in_doubt or files.unfiled):
+            yield RouteStatus(name, "", files)

@@ -113,7 +113,7 @@ class Http:
         self._session = _Session()
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # keep none, send none
-        self._session.verify = str(config.ca_bundle) if config.ca_bundle else True
+        self._session.verify = authorities(config)
         self._session.proxies = proxies(config, environment)
         # Sixteen above the workers: a token exchange or a probe must not push a worker's connection out.
         size = config.concurrency + 16
@@ -160,6 +160,7 @@ class Http:
                     content,
                     response.headers.get("Retry-After"),
                     complete,
+                    response.headers.get("Date"),
                 )
 
     def _read(self, response: requests.Response, most_bytes: int) -> tuple[bytes, bool]:
@@ -212,6 +213,11 @@ class Api:
     def score(self, uuid: str, token: str) -> Reply:
         """GET score: one score."""
         return self._http.request("GET", f"/v2/org/score/{uuid}", {"Authorization": f"Bearer {token}"})
+
+
+def authorities(config: ApiConfig) -> str:
+    """The file of the CA certificates that are trusted."""
+    return str(config.ca_bundle) if config.ca_bundle else requests.utils.DEFAULT_CA_BUNDLE_PATH
 
 
 def proxies(config: ApiConfig, environment: Mapping[str, str]) -> dict[str, str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,6 @@ from typing import Any
 import click
 
 from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX
-from canarysync.check import Finding, Grade
 from canarysync.config import Route
 from canarysync.display import shown
 from canarysync.errors import CanarysyncError, ConfigError
@@ -24,18 +25,25 @@ from canarysync.model import SEND_AGAIN, Problem, Rejection
 from canarysync.report import Event, Summary
 from canarysync.requeue import Failed, Fate
 from canarysync.resolve import Noted
-from canarysync.status import RouteStatus
 from canarysync.step import FINAL, Outcome
 
 _LISTED_MOST = 20
 _AGAIN = "send again"
 _SIDECARS = (RECEIPT_SUFFIX, ERROR_SUFFIX)
-_COLOURS = {Grade.OK: "green", Grade.WARNING: "yellow", Grade.PROBLEM: "red"}
 
 
 def as_json(value: Any) -> str:
     """JSON for other programs; undecodable bytes of names stay escaped."""
-    return json.dumps(value, ensure_ascii=True, indent=2, default=str)
+    return json.dumps(value, ensure_ascii=True, indent=2, default=_plain)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)
+
+
+def width() -> int | None:
+    """How many columns the terminal has that we print on; None where stdout is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def error_lines(error: CanarysyncError) -> Iterator[str]:
@@ -84,13 +92,6 @@ def verdict_json(file: str, rejection: Rejection | None) -> dict[str, Any]:
     }
 
 
-def finding_line(finding: Finding) -> str:
-    """One line of ``check``, its remedy below it."""
-    grade = click.style(f"{finding.grade:<8}", fg=_COLOURS[finding.grade])
-    line = f"{grade} {finding.subject:<20} {shown(finding.text, 500)}"
-    return line + (f"\n{'':<29} → {shown(finding.remedy, 500)}" if finding.remedy else "")
-
-
 def summary_line(summary: Summary) -> str:
     """``12 uploaded, 1 failed (1 syntax), 2 waiting (2 deferred)``; what did not happen is left out."""
     parts = [f"{summary.outcomes[outcome]} {outcome}" for outcome in Outcome if summary.outcomes[outcome]]
@@ -123,37 +124,6 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 def _codes(counts: dict[str, int]) -> str:
     told = ", ".join(f"{count:,} {code.replace('_', ' ')}" for code, count in sorted(counts.items()))
     return f" ({told})" if told else ""
-
-
-def status_lines(routes: Sequence[RouteStatus]) -> Iterator[str]:
-    """``status`` for people."""
-    for route in routes:
-        yield click.style(route.name, bold=True) + f"  {shown(route.folder)}"
-        if route.gone:
-            yield click.style(f"  {shown(route.gone, 1000)}", fg="red")
-        if route.obstacle:
-            yield click.style(f"  nothing is sent: {shown(route.obstacle)}", fg="red")
-        if route.hold:
-            yield click.style(f"  {hold_line(route.name, route.hold)}", fg="yellow")
-        seen = route.waiting + route.in_doubt + route.done + route.failed
-        yield (
-            f"  seen {seen} = {route.waiting} waiting + {route.in_doubt} in doubt + {route.done} done"
-            f" + {route.failed} failed{_codes(route.failed_by_code)}"
-        )
-        if route.withdrawn:
-            yield f"  {route.withdrawn} taken back before they were sent"
-        if route.held:
-            how = "canarysync resolve FILE --uploaded UUID, or --send-again"
-            yield click.style(f"  {route.held} held for a person: look at the API, then {how}", fg="yellow")
-        if route.skipped:
-            yield f"  {sum(route.skipped.values())} left alone{_codes(route.skipped)}"
-        for told in route.unfiled:
-            yield f"  · {shown(str(told['file']))}: {told['state']}, but not moved yet"
-        for name in route.unreadable:
-            yield f"  · {shown(name)}: waits, since we may not read it"
-        for told in (*route.deferred, *route.doubts):
-            again = f", again at {told['again_at']}" if told["again_at"] else ""
-            yield f"  · {shown(str(told['file']))}: {told['why']} (attempts: {told['attempts']}{again})"
 
 
 def requeued_lines(found: Sequence[Failed], dry_run: bool) -> Iterator[str]:
@@ -203,13 +173,6 @@ def requeued_json(found: Sequence[Failed], dry_run: bool) -> dict[str, Any]:
             for f in found
         ],
     }
-
-
-def hold_line(route: str, hold: Mapping[str, str]) -> str:
-    """Who stopped a route, and how it goes on."""
-    why = f": {shown(hold['reason'])}" if hold["reason"] else ""
-    first = f"on hold since {hold['since']} by {shown(hold['by'])}{why}"
-    return f"{first}\n  its files stay in drop/ until: canarysync release {shown(route)}"
 
 
 def held_lines(route: str, before: Hold | None) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Self
 from canarysync.errors import LedgerError, SetupError, UuidOwned
 from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Filed, Happened, Hold, Past, Taken
 from canarysync.ledger_sqlite import recovery
-from canarysync.ledger_sqlite.database import NEW_ID_SQL, OWNING_SQL, Access, Database
+from canarysync.ledger_sqlite.database import NEW_ID_SQL, OWNING_SQL, ROOM_BYTES, Access, Database
 from canarysync.ledger_sqlite.events import History, record
 from canarysync.ledger_sqlite.rows import (
     ENTRY_SQL,
@@ -30,7 +30,7 @@ from canarysync.ledger_sqlite.rows import (
 )
 from canarysync.model import Code, Held, Moment, Proof, Signature, State
 
-__all__ = ["Access", "History", "SqliteLedger"]
+__all__ = ["ROOM_BYTES", "Access", "History", "SqliteLedger"]
 
 
 _OWNER_SQL = f"{ENTRY_SQL} WHERE s.fingerprint = ? AND s.state IN ({OWNING_SQL})"
@@ -114,10 +114,6 @@ class SqliteLedger:
     def entry(self, entry_id: str) -> Entry:
         return to_entry(self._database.read(f"{ENTRY_SQL} WHERE e.id = ?", entry_id)[0])
 
-    def owner(self, fingerprint: str) -> Entry | None:
-        rows = self._database.read(_OWNER_SQL, fingerprint)
-        return to_entry(rows[0]) if rows else None
-
     def owned_uuids(self, uuids: Collection[str], besides: Entry) -> frozenset[str]:
         owned: set[str] = set()
         wanted = list(uuids)
@@ -128,7 +124,7 @@ class SqliteLedger:
             owned.update(row["uuid"] for row in self._database.read(sql, *part, besides.id))
         return frozenset(owned)
 
-    def counts(self, route_id: str) -> Counts:
+    def counts(self, route_id: str, since: datetime | None = None) -> Counts:
         states = self._database.read(
             """SELECT coalesce(s.state, 'rejected') AS state, count(*) AS n FROM entries e
                LEFT JOIN scores s ON s.entry_id = e.id AND s.position = 0
@@ -137,8 +133,9 @@ class SqliteLedger:
         )
         verdicts = self._database.read(
             """SELECT verdict, code, count(*) AS n FROM entries
-               WHERE route_id = ? AND filed_at IS NOT NULL GROUP BY 1, 2""",
+               WHERE route_id = ? AND filed_at >= ? GROUP BY 1, 2""",
             route_id,
+            text(since) if since else "",
         )
         filed = {v: sum(row["n"] for row in verdicts if row["verdict"] == v) for v in ("done", "failed", "withdrawn")}
         return Counts(
@@ -148,6 +145,14 @@ class SqliteLedger:
             withdrawn=filed["withdrawn"],
             codes={row["code"]: row["n"] for row in verdicts if row["code"]},
         )
+
+    def failures(self, route_id: str) -> Mapping[str, str]:
+        sql = "SELECT target, code FROM entries WHERE route_id = ? AND verdict = 'failed' ORDER BY id"
+        return {os.fsdecode(row["target"]): row["code"] for row in self._database.read(sql, route_id)}
+
+    def owner(self, fingerprint: str) -> Entry | None:
+        rows = self._database.read(_OWNER_SQL, fingerprint)
+        return to_entry(rows[0]) if rows else None
 
     # --- the steps -----------------------------------------------------------------------------------
 
@@ -345,15 +350,20 @@ class SqliteLedger:
         meta = {row["key"]: row["value"] for row in self._database.read("SELECT key, value FROM meta")}
         return meta["id"], int(meta["commits"])
 
-    def bind(self, endpoint: str) -> None:
+    def endpoint(self) -> str | None:
+        """The API that the ledger is about; None before it was bound to one."""
         known = self._database.read("SELECT value FROM meta WHERE key = 'endpoint'")
-        if not known:
+        return str(known[0]["value"]) if known else None
+
+    def bind(self, endpoint: str) -> None:
+        known = self.endpoint()
+        if known is None:
             self._database.write(lambda c: c.execute("INSERT INTO meta VALUES ('endpoint', ?)", (endpoint,)))
-        elif known[0]["value"] != endpoint:
+        elif known != endpoint:
             raise SetupError(
                 "use the ledger",
                 str(self._database.path),
-                f"it tells what the API at {known[0]['value']} has; the config names {endpoint}",
+                f"it tells what the API at {known} has; the config names {endpoint}",
                 "correct the config, or give each API a `state` and folders of its own",
             )
 

@@ -110,7 +110,7 @@ def test_check_probes_everything_and_changes_nothing(site: Site, sandbox: Sandbo
     site.done.rmdir()
     sandbox.stop()
     bad = json.loads(site.cli("check", "--json", *config(site)).stdout)
-    grades = {finding["subject"]: finding["grade"] for finding in bad}
+    grades = {f"{finding['route']} {finding['subject']}".strip(): finding["grade"] for finding in bad}
     assert grades["API key"] == "warning"
     assert grades["clinic done"] == "problem"
     assert grades["API"] == "problem"

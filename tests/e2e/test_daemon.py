@@ -177,8 +177,17 @@ def test_status_beside_a_running_daemon_and_without_one(site: Site, sandbox: San
         site.put("good.json", score(1))
         site.put("bad.json", "{}")
         wait_for(lambda: site.filed() and (site.failed / "bad.json").exists(), "both to be filed")
+        wait_for(lambda: '"token_until": "2' in (site.home / "state/pulse.json").read_text(), "news of the token")
         running = site.cli("status", "--json", "-c", str(site.config_path))
+        on_time = site.cli("status", "--max-age", "1h", "-c", str(site.config_path))
     stopped = site.cli("status", "--json", "-c", str(site.config_path))
+    route, process = (json.loads(running.stdout)[part] for part in ("routes", "process"))
+    assert (process["running"], process["fresh"], process["once"]) == (True, True, False)
+    assert route[0]["watch"]["mode"] == "events"
+    assert json.loads(running.stdout)["api"]["token_until"] is not None
+    assert json.loads(stopped.stdout)["process"]["running"] is False
+    assert json.loads(stopped.stdout)["process"]["heard_at"] >= process["heard_at"]
+    assert on_time.stdout.startswith("needs a person: 1 to mend in failed/\ncanarysync is running: version ")
     for told in (running, stopped):
         assert told.returncode == 1, told.stderr
         (route,) = json.loads(told.stdout)["routes"]

@@ -171,3 +171,23 @@ def test_counts_tell_where_every_entry_stands(ledger: Ledger) -> None:
         codes={"refused": 1, "gave_up": 1, "too_large": 1},
     )
     assert ledger.counts(OTHER_ROUTE).open == {State.DEFERRED: 1}
+
+
+def test_what_was_filed_is_counted_since_a_time_and_told_by_name(ledger: Ledger) -> None:
+    for number, state in enumerate((State.UPLOADED, State.REFUSED, State.GAVE_UP)):
+        ledger.filed(entry_in(ledger, state, f"{number}.json"), at(10 * number))
+    ledger.flush()
+
+    late = ledger.counts(ROUTE, at(10))
+
+    assert (late.done, late.failed, late.codes) == (0, 2, {"refused": 1, "gave_up": 1})
+    assert list(ledger.failures(ROUTE).items()) == [("1.json", "refused"), ("2.json", "gave_up")]
+    assert ledger.failures(OTHER_ROUTE) == {}
+
+
+@pytest.mark.parametrize("state", [State.INTENDED, State.IN_DOUBT, State.DEFERRED, State.UPLOADED, State.REFUSED])
+def test_the_owner_of_a_score_is_whoever_sends_it_or_has_sent_it(ledger: Ledger, state: State) -> None:
+    entry = entry_in(ledger, state)
+    assert entry.identity is not None
+
+    assert ledger.owner(entry.identity.fingerprint) == (None if state is State.REFUSED else entry)

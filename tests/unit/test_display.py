@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canarysync.display import shown
+from canarysync.display import columns, short, shown, wrapped
 
 texts = st.text(st.characters(categories=["Cc", "Cf", "Cs"]) | st.characters())
 """With many controls, marks and lone surrogates, which plain text rarely holds."""
@@ -66,3 +66,20 @@ def test_the_result_is_short_harmless_and_can_be_printed(text: str, most: int) -
 def test_two_names_are_not_shown_alike(text: str) -> None:
     """Escapes can be undone, so that what is shown names one file only."""
     assert shown(text, 10_000).encode("latin-1", "backslashreplace").decode("unicode_escape") == text
+
+
+@given(texts, st.integers(5, 60))
+def test_short_fits_and_keeps_both_ends(text: str, most: int) -> None:
+    cut = short(shown(text), most)
+    assert columns(cut) <= most
+    if cut != shown(text):
+        head, _, tail = cut.partition("…")
+        assert shown(text).startswith(head)
+        assert shown(text).endswith(tail)
+
+
+@given(st.lists(st.text("abç日", max_size=12)), st.integers(20, 60))
+def test_wrapped_loses_nothing_and_fits(words: list[str], width: int) -> None:
+    lines = wrapped(" ".join(words), "first ", "      ", width).split("\n")
+    assert all(columns(line) <= max(width, 6 + 24) for line in lines)
+    assert " ".join(line[6:] for line in lines) == " ".join(words)

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from canarysync import durable
-from canarysync.durable import Lock
+from canarysync.durable import Lock, peek
 from canarysync.errors import HeldError
 
 TEMPORARY = ".canarysync-1.tmp"
@@ -362,3 +363,36 @@ def test_whether_there_is_room(
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(**told))
 
     assert durable.has_room(tmp_path, 65536) is room
+
+
+def test_a_look_at_a_lock_says_who_holds_it_and_what_was_left_there(tmp_path: Path) -> None:
+    lock = Lock(tmp_path / "lock", b"mine")
+    lock.leave_note("page 7")
+
+    held = peek(tmp_path / "lock")
+    lock.release()
+    free = peek(tmp_path / "lock")
+
+    assert (held.first_line, held.note, held.pid, free.pid) == (b"mine", "page 7", os.getpid(), os.getpid())
+    assert held.holder.startswith(f"process {os.getpid()} on ")
+    assert free.holder == ""
+
+
+def test_looks_at_a_lock_keep_nobody_from_taking_it(tmp_path: Path) -> None:
+    Lock(tmp_path / "lock", b"mine").release()
+    enough = threading.Event()
+
+    def look_on() -> None:
+        while not enough.is_set():
+            peek(tmp_path / "lock")
+
+    onlookers = [threading.Thread(target=look_on) for _ in range(2)]
+    for thread in onlookers:
+        thread.start()
+    try:
+        for _ in range(100):
+            Lock(tmp_path / "lock", b"mine").release()
+    finally:
+        enough.set()
+        for thread in onlookers:
+            thread.join()

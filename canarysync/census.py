@@ -1,0 +1,249 @@
+"""One route's files, counted: where each of them stands, by its folders and the ledger. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from heapq import nsmallest
+from pathlib import Path
+
+from canarysync import waiting
+from canarysync.candidates import ERROR_SUFFIX, Matcher
+from canarysync.config import Route
+from canarysync.deadlines import in_time
+from canarysync.discover import Scan
+from canarysync.folder import GONE, absence
+from canarysync.ledger import DECIDED, DONE, FAILED, Counts, Entry, Ledger
+from canarysync.model import State
+from canarysync.room import no_place
+
+LISTED_MOST = 20
+"""So many files of each kind are named."""
+
+NOT_CONFIGURED = "not in the config"
+
+_FOLDERS_S = 30.0
+_TRIES = 3
+_HUNG = f"the folders do not answer within {_FOLDERS_S:g} s (a share that hangs?)"
+_NOTHING = Counts({}, 0, 0, 0, {})
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """One file that is not at its end. ``entry_id`` is None while the ledger does not know of it."""
+
+    file: str
+    why: str
+    since: datetime
+    entry_id: str | None = None
+    state: str = "waiting"
+    held: bool = False
+    attempts: int = 0
+    again_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Where a route's files stand. ``gone`` says why its drop folder is not to be had, ``obstacle`` why nothing is
+    sent; both are empty when all is well.
+
+    ``waiting`` counts the files in drop/ that are not in doubt, ``in_doubt`` also those that are held. ``waits``,
+    ``doubts`` and ``unfiled`` (whose outcome is known, and counted, and that could not be moved yet) name the first
+    few, the oldest first. ``missing`` are those that were ``seen`` and are in none of these places: there ought to be
+    none. ``done`` and ``failed`` count all that there ever were, ``to_mend`` what lies in failed/ now.
+    """
+
+    gone: str = ""
+    obstacle: str = ""
+    seen: int = 0
+    waiting: int = 0
+    waiting_by_why: Mapping[str, int] = field(default_factory=dict)
+    oldest_at: datetime | None = None
+    waits: Sequence[OpenFile] = ()
+    in_doubt: int = 0
+    held: int = 0
+    doubts: Sequence[OpenFile] = ()
+    unfiled: Sequence[OpenFile] = ()
+    missing: Sequence[str] = ()
+    done: int = 0
+    failed: int = 0
+    failed_by_code: Mapping[str, int] = field(default_factory=dict)
+    withdrawn: int = 0
+    to_mend: int = 0
+    to_mend_by_code: Mapping[str, int] = field(default_factory=dict)
+    mend: Sequence[str] = ()
+    done_1h: int = 0
+    done_24h: int = 0
+    failed_24h: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folders:
+    """What the folders of a route hold. ``new`` are the files that the ledger does not know of, and since when they are
+    there as they are; ``whys`` tells of the oldest ones why they wait. ``errors`` are the files in failed/ that have an
+    error sidecar."""
+
+    gone: str = ""
+    obstacle: str = ""
+    names: frozenset[str] = frozenset()
+    new: Mapping[str, datetime] = field(default_factory=dict)
+    whys: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    errors: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """Counts routes' files. ``ledger`` is None before the first start. ``running``: a canarysync is at work, so that
+    what is intended is being sent. ``idle`` says why a file waits that nothing about itself keeps."""
+
+    ledger: Ledger | None
+    now: datetime
+    running: bool
+    idle: str
+
+    def census(self, route: Route) -> Census:
+        """Count a configured route's files."""
+        for _ in range(_TRIES):  # what seems missing may have moved on meanwhile
+            made = self._census(route)
+            if not made.missing:
+                break
+        return made
+
+    def left_behind(self, route_id: str) -> Census:
+        """The same of a route that is not in the config any more: what the ledger knows of it."""
+        return self._counted(_Folders(gone=NOT_CONFIGURED), route_id, self._entries(route_id))
+
+    def _census(self, route: Route) -> Census:
+        route_id = self.ledger.routes().get(route.name) if self.ledger else None
+        entries = self._entries(route_id)
+        known = {entry.name for entry in entries if not entry.detached}
+        try:
+            folders = in_time(lambda: self._look(route, route_id, known), _FOLDERS_S)
+        except TimeoutError:
+            folders = _Folders(gone=_HUNG)
+        return self._counted(folders, route_id, entries)
+
+    def _entries(self, route_id: str | None) -> Sequence[Entry]:
+        return self.ledger.open_entries(route_id) if self.ledger and route_id else ()
+
+    # --- the folders ---------------------------------------------------------------------------------
+
+    def _look(self, route: Route, route_id: str | None, known: Container[str]) -> _Folders:
+        errors = _with_errors(route.failed)
+        if route_id and (gone := absence(route.drop, route_id)):
+            return _Folders(gone, errors=errors)
+        scan = Scan(route.drop, Matcher(route.match))
+        try:
+            names = frozenset(scan)
+        except (FileNotFoundError, NotADirectoryError):
+            return _Folders(GONE, errors=errors)
+        except OSError as error:
+            return _Folders(f"the drop folder cannot be listed: {error.strerror}", errors=errors)
+        new = _ages(route.drop, (name for name in names if name not in known))
+        return _Folders(
+            obstacle=no_place(route.drop, (route.done, route.failed)),
+            names=names,
+            new=new,
+            whys={name: self._why(route, name) for name in nsmallest(LISTED_MOST, new, key=new.__getitem__)},
+            skipped=dict(scan.skipped),
+            errors=errors,
+        )
+
+    def _why(self, route: Route, name: str) -> str:
+        owner_of = self.ledger.owner if self.ledger else lambda fingerprint: None
+        return waiting.reason(route.drop / name, route.max_size_bytes, owner_of, otherwise=self.idle)
+
+    # --- the sums ------------------------------------------------------------------------------------
+
+    def _counted(self, folders: _Folders, route_id: str | None, entries: Sequence[Entry]) -> Census:
+        ever, day, hour = (self._counts(route_id, hours) for hours in (None, 24, 1))
+        waits, doubts, unfiled, missing = [], [], [], []
+        for entry in entries:
+            if entry.state in DECIDED:
+                unfiled.append(self._told(entry))
+            elif entry.state is State.IN_DOUBT or (entry.state is State.INTENDED and not self.running):
+                doubts.append(self._told(entry))
+            elif entry.state is State.DEFERRED and not folders.gone and entry.name not in folders.names:
+                missing.append(entry.name)
+            else:
+                waits.append(self._told(entry))
+        waits += [OpenFile(name, folders.whys.get(name, self.idle), since) for name, since in folders.new.items()]
+        to_mend = self._to_mend(route_id, folders.errors)
+        return Census(
+            gone=folders.gone,
+            obstacle=folders.obstacle,
+            seen=len(folders.new) + len(entries) + ever.done + ever.failed,
+            waiting=len(waits),
+            waiting_by_why=dict(Counter(wait.why for wait in waits)),
+            oldest_at=min((each.since for each in (*waits, *doubts, *unfiled) if not each.held), default=None),
+            waits=_oldest(waits),
+            in_doubt=len(doubts),
+            held=sum(doubt.held for doubt in doubts),
+            doubts=_oldest(doubts),
+            unfiled=_oldest(unfiled),
+            missing=missing[:LISTED_MOST],
+            # What is decided but not filed counts where it is going: its outcome stands.
+            done=ever.done + sum(entry.state in DONE for entry in entries),
+            failed=ever.failed + sum(entry.state in FAILED for entry in entries),
+            failed_by_code=ever.codes,
+            withdrawn=ever.withdrawn,
+            to_mend=len(folders.errors),
+            to_mend_by_code=dict(Counter(to_mend.values())),
+            mend=list(to_mend)[:LISTED_MOST],
+            done_1h=hour.done,
+            done_24h=day.done,
+            failed_24h=day.codes,
+            skipped=folders.skipped,
+        )
+
+    def _counts(self, route_id: str | None, hours: int | None) -> Counts:
+        if self.ledger is None or route_id is None:
+            return _NOTHING
+        return self.ledger.counts(route_id, self.now - timedelta(hours=hours) if hours else None)
+
+    def _to_mend(self, route_id: str | None, errors: Collection[str]) -> Mapping[str, str]:
+        """The files in failed/, those that came last first, each with its code."""
+        known = self.ledger.failures(route_id) if self.ledger and route_id and errors else {}
+        mend = {name: code for name, code in reversed(list(known.items())) if name in errors}
+        return mend | {name: "unknown to the ledger" for name in errors if name not in mend}
+
+    def _told(self, entry: Entry) -> OpenFile:
+        interrupted = "is being sent" if self.running else "interrupted"
+        return OpenFile(
+            file=entry.name,
+            why="a person has decided" if entry.resolution else entry.reason or interrupted,
+            since=entry.created_at,
+            entry_id=entry.id,
+            state=str(entry.state),
+            held=entry.held is not None and entry.resolution is None,
+            attempts=entry.attempts,
+            again_at=entry.retry_at,
+        )
+
+
+def _oldest(files: Iterable[OpenFile]) -> Sequence[OpenFile]:
+    return nsmallest(LISTED_MOST, files, key=lambda each: (each.since, each.file))
+
+
+def _ages(drop: Path, names: Iterable[str]) -> dict[str, datetime]:
+    """Since when files are there as they are: the time of the last change of the inode, which a copy or a move into the
+    folder sets, and no tool sets back. Files that have left are left out."""
+    found = {}
+    for name in names:
+        with suppress(FileNotFoundError):
+            found[name] = datetime.fromtimestamp(os.lstat(drop / name).st_ctime, UTC)
+    return found
+
+
+def _with_errors(failed: Path) -> frozenset[str]:
+    try:
+        names = os.listdir(failed)
+    except OSError:  # no_place tells of it
+        return frozenset()
+    return frozenset(name.removesuffix(ERROR_SUFFIX) for name in names if name.endswith(ERROR_SUFFIX))

@@ -1,0 +1,50 @@
+"""Probes of the secret: is it there, for us, and for nobody else? Never shows it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from canarysync.auth import read_secret
+from canarysync.check.findings import Finding, ok, warning
+from canarysync.config import Config, SecretKind, SecretRef
+from canarysync.state import user_name
+
+
+def secret(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """The API key or token."""
+    ref = config.api.token or config.api.api_key
+    assert ref is not None, "the config holds one of them"
+    subject = "token" if config.api.token else "API key"
+    if unseen(ref, environment):
+        text = f"the systemd credential {ref.name} is seen only inside the service (CREDENTIALS_DIRECTORY is not set)"
+        yield warning(subject, text, _test_inside(config.path, ref))
+        return
+    read_secret(ref, environment)
+    yield from list(_rights(subject, ref)) or [ok(subject, f"{ref.kind} {ref.name}")]
+
+
+def unseen(ref: SecretRef | None, environment: Mapping[str, str]) -> bool:
+    """Whether it is a systemd credential, and this is not run by systemd."""
+    return ref is not None and ref.kind is SecretKind.CREDENTIAL and not environment.get("CREDENTIALS_DIRECTORY")
+
+
+def _test_inside(config: Path, ref: SecretRef) -> str:
+    return (
+        f"sudo systemd-run --pipe --wait -p User=canarysync -p LoadCredential={ref.name}:/etc/canarysync/{ref.name} "
+        f"canarysync check -c {config}"
+    )
+
+
+def _rights(subject: str, ref: SecretRef) -> Iterator[Finding]:
+    if ref.kind is not SecretKind.FILE:
+        return
+    seen = Path(ref.name).stat()
+    if stat.S_IMODE(seen.st_mode) & 0o077:
+        yield warning(subject, f"{ref.name} can be used by others than its owner", f"chmod 600 {ref.name}")
+    if seen.st_uid not in (0, os.geteuid()):
+        user = user_name(os.geteuid())
+        yield warning(subject, f"{ref.name} belongs to {user_name(seen.st_uid)}, who can change it",
+                      f"chown {user} {ref.name}, if the service runs as {user}")  # fmt: skip

@@ -1,0 +1,192 @@
+"""`status`: every file is counted once, wherever it stands, and what it says of each is true."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from canarysync import pulse
+from canarysync.census import Census, OpenFile
+from canarysync.display import columns
+from canarysync.errors import Exit
+from canarysync.pulse import RoutePulse
+from canarysync.sandbox import Sandbox
+from canarysync.status import ApiStatus, Process, RouteStatus, Status, exit_code, gather
+from canarysync.views_status import status_lines
+from tests.support import Site, score
+
+NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
+WATCH = RoutePulse("events", "ext4", 2.0, 60.0, NOW - timedelta(seconds=30), False, "", {})
+
+
+def status(site: Site) -> Status:
+    return gather(site.config, datetime.now(UTC))
+
+
+def only(site: Site) -> Census:
+    (route,) = status(site).routes
+    return route.files
+
+
+def adds_up(files: Census) -> bool:
+    return files.seen == files.waiting + files.in_doubt + files.done + files.failed
+
+
+def page(found: Status, width: int | None = None) -> str:
+    return "\n".join(status_lines(found, None, width))
+
+
+def hold(site: Site, sandbox: Sandbox) -> None:
+    """held.json: sent, the answer lost, and the API does not tell what it has."""
+    sandbox.faults.replace("put:drop_after,times=1", "scores:status=403")
+    site.put("held.json", score(1))
+    assert site.once(wait_s=5.0).held == 1
+
+
+def test_every_file_is_counted_where_it_stands(site: Site, sandbox: Sandbox) -> None:
+    site.put("good.json", score(2))
+    site.put("bad.json", "{")
+    site.put("export.json", "{}")
+    site.once()
+    hold(site, sandbox)
+    site.put("twin.yaml", "".join(f"{key}: {value}\n" for key, value in score(1).items()))
+    site.put("half.json", '{"assessmentId"')
+    site.put("new.json", score(3))
+    site.put("notes.txt", "")
+
+    files = only(site)
+
+    assert adds_up(files)
+    assert (files.seen, files.waiting, files.in_doubt, files.held, files.done, files.failed) == (7, 3, 1, 1, 1, 2)
+    assert (files.done_1h, files.done_24h, files.failed_24h) == (1, 1, {"invalid": 1, "syntax": 1})
+    assert (files.to_mend, files.to_mend_by_code) == (2, {"invalid": 1, "syntax": 1})
+    assert files.skipped == {"files that no pattern matches": 1}
+    whys = {each.file: each.why for each in files.waits}
+    assert whys["twin.yaml"] == "the same score as held.json, which is held for a person"
+    assert whys["half.json"].startswith("is being written")
+    assert whys["new.json"] == "until canarysync runs"
+
+
+def test_a_person_is_needed_only_until_failed_files_have_left(site: Site) -> None:
+    site.put("bad.json", "{")
+    site.once()
+    before = exit_code(status(site))
+    (site.failed / "bad.json").unlink()
+    (site.failed / "bad.json.error.json").unlink()
+
+    assert (before, exit_code(status(site))) == (Exit.NEEDS_A_PERSON, Exit.OK)
+    assert only(site).failed == 1, "it still was seen"
+
+
+def test_a_file_that_is_in_no_place_is_told_of(site: Site, sandbox: Sandbox) -> None:
+    sandbox.faults.replace("put:status=408,times=1")
+    path = site.put("deferred.json", score(1))
+    site.once()
+    assert adds_up(only(site))
+    path.unlink()
+
+    files = only(site)
+
+    assert not adds_up(files)
+    assert files.missing == ["deferred.json"]
+    assert "in none of these places: deferred.json" in page(status(site))
+
+
+def test_what_a_route_left_behind_is_shown(site: Site, sandbox: Sandbox) -> None:
+    hold(site, sandbox)
+    (site.home / "other").mkdir()
+    site.config_path.write_text(site.config_path.read_text().replace("folder: clinic", "folder: other"))
+    site.once()
+
+    found = status(site)
+
+    assert [(route.name, bool(route.folder)) for route in found.routes] == [("other", True), ("clinic", False)]
+    assert found.routes[1].files.held == 1
+    assert exit_code(found) == Exit.NEEDS_A_PERSON
+    assert "(not in the config)" in page(found)
+
+
+def test_a_run_once_leaves_word_of_itself(site: Site) -> None:
+    never = status(site)
+    site.once()
+    after = status(site)
+
+    assert "canarysync is not running\n" in page(never)
+    assert "canarysync is not running; the last run-once ended " in page(after)
+    assert after.routes[0].watch is not None
+    assert after.routes[0].watch.scanned_at is not None
+
+
+def test_a_pulse_that_is_none_counts_for_nothing(site: Site) -> None:
+    site.once()
+    path = site.home / "state" / pulse.PULSE_NAME
+    for garbage in (b"", b"[]", b"{}", b'{"routes": 1}', b"\xff", b"[" * 100_000):
+        path.write_bytes(garbage)
+        assert status(site).process.heard_at is None
+
+
+# --- what follows from it --------------------------------------------------------------------------
+
+
+def made(files: Census, watch: RoutePulse | None = WATCH, *, overdue: bool = False) -> Status:
+    route = RouteStatus("clinic", "/srv/clinic/drop", files, watch, overdue)
+    return Status(NOW, Process("process 7", NOW, 7, True, "1.0", False, NOW), ApiStatus("https://api"), [route])
+
+
+def waiting(minutes: float) -> Census:
+    return Census(waiting=1, oldest_at=NOW - timedelta(minutes=minutes))
+
+
+@pytest.mark.parametrize(
+    ("found", "plain", "within_10_minutes"),
+    [
+        (made(Census(done=9)), 0, 0),
+        (made(waiting(9)), 75, 0),
+        (made(waiting(11)), 75, 1),
+        (made(Census(in_doubt=1, oldest_at=NOW)), 75, 0),
+        (made(Census(in_doubt=1, held=1)), 1, 1),
+        (made(Census(failed=3)), 0, 0),
+        (made(Census(failed=3, to_mend=1)), 1, 1),
+        (made(Census(), overdue=True), 1, 1),
+        (made(Census(gone="unmounted")), 75, 0),
+        (made(Census(obstacle="no room in done/")), 1, 1),
+        (made(Census(), None), 0, 1),
+        (made(Census(), replace(WATCH, scanned_at=NOW - timedelta(minutes=11))), 0, 1),
+    ],
+)
+def test_the_exit_code(found: Status, plain: int, within_10_minutes: int) -> None:
+    assert (exit_code(found), exit_code(found, 600.0)) == (plain, within_10_minutes)
+
+
+ODD = [
+    "a\x1b[31m\nb.json",
+    "x" * 250 + ".json",
+    os.fsdecode(b"\xff\xfe.yaml"),
+    "日本語の名前" * 7 + ".json",
+    "a b.json",
+]
+
+
+def test_a_page_fits_its_terminal_and_is_whole_without_one() -> None:
+    files = [
+        OpenFile(name, f"the same score as {name}, which is held for a person", NOW, "id", again_at=NOW) for name in ODD
+    ]
+    codes = {"invalid": 9000, "syntax": 900, "too_large": 90, "refused": 9, "gave_up": 1}
+    found = made(
+        Census(
+            waiting=10_000, waits=files, in_doubt=5, held=5, doubts=files, unfiled=files, missing=ODD[4:],
+            failed=10_000, failed_by_code=codes, to_mend=10_000, to_mend_by_code=codes, mend=ODD,
+        )
+    )  # fmt: skip
+
+    narrow, whole = page(found, 80), page(found)
+
+    plain = [line.removeprefix("\x1b[33m").removesuffix("\x1b[0m") for line in narrow.split("\n")[1:]]
+    assert [line for line in plain if "\x1b" not in line and columns(line) > 80] == []
+    assert len(plain) < 70
+    assert all(
+        told in whole for told in (r"a\x1b[31m\nb.json", "x" * 250 + ".json", r"\xff\xfe.yaml", ODD[3], "a b.json")
+    )
