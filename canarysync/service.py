@@ -95,9 +95,7 @@ def api_calls(config: Config, environment: Mapping[str, str] | None) -> Iterator
     if environment is None:
         yield None
         return
-    secret = config.api.token or config.api.api_key
-    if secret is not None:
-        read_secret(secret, environment)
+    _check_secret(config.api, environment)
     http = Http(config.api, environment)
     try:
         yield Calls(Api(http), tokens_for(config.api, environment, http.post, utc_now), utc_now)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from canarysync.daemon import BURST
+from canarysync.daemon.desks import BURST
 from canarysync.sandbox import Sandbox
 from tests.support import PATIENCE_S, Site, make_site, score, stored, wait_for
 
