@@ -157,7 +157,7 @@ def what_is_wrong(site: Site, stored: Sequence[StoredScore]) -> list[str]:
     """Everything that is not as it has to be in the end."""
     wrong = []
     places = {
-        "drop": [".canarysync", *site.waiting()],
+        "drop": site.waiting(),
         "done": os.listdir(site.done),
         "failed": os.listdir(site.failed),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -22,7 +23,8 @@ def on_signals(stop: Callable[[int], None], reload: Callable[[], None] | None) -
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         stop(number)
 
-    faulthandler.enable()
+    if sys.stderr is not None:  # some start us without one
+        faulthandler.enable()
     signal.signal(signal.SIGTERM, ending)
     signal.signal(signal.SIGINT, ending)
     if reload is None:

@@ -255,7 +255,8 @@ class Database:
 
     def check_version(self) -> None:
         """Raise SetupError where only the owner could make the schema what this canarysync works with."""
-        version = _version(self._reader, self.path)
+        version: int = self.read("PRAGMA user_version")[0][0]
+        _check_known(version, self.path)
         if version < len(MIGRATIONS):
             cause = f"it is an older canarysync's (schema {version}; this one works with {len(MIGRATIONS)})"
             hint = "start canarysync again: that brings it up to date"
@@ -340,7 +341,8 @@ def ruined(path: Path) -> LedgerDamaged:
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the schema up to date, each step in a transaction of its own, after copying the database."""
-    version = _version(connection, path)
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    _check_known(version, path)
     if 0 < version < len(MIGRATIONS):
         copy = path.with_name(f"{path.name}.schema-{version}")
         copy.unlink(missing_ok=True)
@@ -349,9 +351,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 
 
-def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """How many of the migrations the database has been through. Raises SetupError if there are more than we know."""
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+def _check_known(version: int, path: Path) -> None:
+    """A database has been through so many migrations. Raises SetupError if there are more than we know."""
     if version > len(MIGRATIONS):
         raise SetupError(
             "open the ledger",
@@ -359,7 +360,6 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             f"it was written by a newer canarysync (schema {version}; this one knows {len(MIGRATIONS)})",
             "install that version again: pipx install --force 'canarysync>=VERSION'",
         )
-    return version
 
 
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:

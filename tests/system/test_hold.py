@@ -80,8 +80,9 @@ def test_run_once_leaves_what_is_on_hold_and_says_so(site: Site, sandbox: Sandbo
     assert (summary.exit_code(), summary_line(summary)) == (Exit.NEEDS_A_PERSON, "the route clinic is on hold")
     assert sandbox.requests.total() == requests
     assert site.waiting() == ["doubtful.json", "new.json"]
-    told = gather(site.config)
-    assert (told[0].waiting, told[0].in_doubt, exit_code(told)) == (1, 1, Exit.NEEDS_A_PERSON)
+    told = gather(site.config, datetime.now(UTC))
+    [route] = told.routes
+    assert (route.files.waiting, route.files.in_doubt, exit_code(told)) == (1, 1, Exit.NEEDS_A_PERSON)
 
     release(site.config, site.config.routes[0])
     assert site.once(wait_s=10.0).outcomes.total() == 2

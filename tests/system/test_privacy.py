@@ -319,7 +319,9 @@ def run_with(broken: tuple[Any, str], site: Site) -> Exit:
     return ended[0]
 
 
-@pytest.mark.parametrize("broken", [(hashlib, "sha256"), (os, "access"), (os, "fsync")], ids=["read", "check", "sync"])
+@pytest.mark.parametrize(
+    "broken", [(hashlib, "sha256"), (os, "access"), (os, "statvfs")], ids=["read", "check", "room"]
+)
 def test_a_defect_at_one_file_is_told_without_its_message(
     site: Site, seen: Seen, log: io.StringIO, broken: tuple[Any, str]
 ) -> None:
