@@ -90,7 +90,7 @@ REVERTS = (
     Revert(
         "the fsync of commits",
         (("ledger_sqlite/database.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = OFF"),),
-        watched_by=("tests/ledger/test_durability.py",),
+        watched_by=("tests/ledger/test_sqlite.py", "tests/e2e/test_powerloss.py"),
     ),
     Revert(
         "the read-back: what is in doubt is sent again",
@@ -152,11 +152,11 @@ def make_copy(revert: Revert, copy: Path) -> None:
 
 
 def failing_tests(copy: Path, tests: Sequence[str]) -> list[str]:
-    """The first that fails, and what failed beside it."""
+    """The first that fails, and what failed beside it; each with why."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "auto", "--dist", "worksteal", FITS, *tests]
-    environment = {**os.environ, "PYTHONPATH": str(copy), "CANARYSYNC_TEST_PATIENCE_S": PATIENCE_S}
+    environment = {**os.environ, "PYTHONPATH": str(copy), "CANARYSYNC_TEST_PATIENCE_S": PATIENCE_S, "COLUMNS": "200"}
     ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-    found = re.findall(r"^(?:FAILED|ERROR) (\S+::\S+)", ended.stdout, re.MULTILINE)
+    found = re.findall(r"^(?:FAILED|ERROR) (\S+::.+)$", ended.stdout, re.MULTILINE)
     if ended.returncode != 0 and not found:
         sys.exit(f"the tests could not run: {ended.stdout[-2000:]}{ended.stderr[-2000:]}")
     return found
