@@ -16,6 +16,7 @@ from canarysync.candidates import MARKER
 from canarysync.config import Route
 from canarysync.durable import Lock, make_folder, sync_folder
 from canarysync.errors import SetupError, from_os
+from canarysync.reading import open_safely
 from canarysync.state import user_name
 
 DROP_MODE, FILED_MODE = 0o2770, 0o2750
@@ -139,8 +140,11 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 def marker_id(drop: Path) -> str:
     """The route's id that a drop folder carries; empty when it carries none."""
     try:
-        with (drop / MARKER).open("rb") as marker:
-            return route_id_in(marker.readline(4096))
+        fd = open_safely(drop / MARKER)  # it stands where others may write: a pipe there would never answer
+        try:
+            return route_id_in(os.read(fd, 4096).partition(b"\n")[0])
+        finally:
+            os.close(fd)
     except OSError:
         return ""
 

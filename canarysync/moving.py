@@ -59,7 +59,7 @@ def find(move: Move) -> Path | None:
     if move.source is None:
         return None
     places = (_passage(move.source), move.source)
-    return next((path for path in places if is_the_file(move, path)), None)
+    return next((path for path in places if path is not None and is_the_file(move, path)), None)
 
 
 def move_out(move: Move, place: Path, target: Path) -> bool:
@@ -96,10 +96,12 @@ def _move_by_passage(move: Move, place: Path, target: Path) -> bool:
 def _take(move: Move, source: Path) -> Path | None:
     """Bring the source into the passage, and look at it there; None, with all as it was, if it is not the file."""
     _check_kind(source, move.folder)
+    if _passage(source) is None and move.present():
+        with suppress(FileExistsError):  # another worker
+            (source.parent / PASSAGE).mkdir(0o700)
     taken = _passage(source)
-    if not taken.parent.is_dir() and move.present():
-        with suppress(FileExistsError):  # another worker; or a file, of which the rename will tell
-            taken.parent.mkdir(0o700)
+    if taken is None:
+        raise NotADirectoryError(errno.ENOTDIR, f"{PASSAGE} is no folder, remove it", source.name)
     try:
         os.rename(source, taken)
     except FileNotFoundError:
@@ -118,8 +120,17 @@ def _check_kind(source: Path, folder: Path) -> None:
             raise OSError(errno.EXDEV, "only files and links can be moved to another file system", source.name)
 
 
-def _passage(source: Path) -> Path:
-    return source.parent / PASSAGE / source.name
+def _passage(source: Path) -> Path | None:
+    """Where the file is on its way out; None where there is no passage."""
+    passage = source.parent / PASSAGE
+    return passage / source.name if _is_folder(passage) else None
+
+
+def _is_folder(path: Path) -> bool:
+    """A link in the place of the passage could lead anywhere: into the drop folder, or to what is none of ours."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    return False
 
 
 def _bring(move: Move, taken: Path, target: Path) -> None:
@@ -185,8 +196,9 @@ def drop_leftovers(move: Move) -> None:
     source = move.source
     if source is None:
         return
-    if is_the_file(move, _passage(source)):
-        os.unlink(_passage(source))
+    passage = _passage(source)
+    if passage is not None and is_the_file(move, passage):
+        os.unlink(passage)
     clear_passage(move)
     if look(source) == (Kind.FILE, move.signature):
         taken = _take(move, source)
@@ -199,7 +211,7 @@ def clear_passage(move: Move) -> None:
     if move.source is None:
         return
     passage = _passage(move.source)
-    if durable.is_there(passage) and not is_the_file(move, passage):
+    if passage is not None and durable.is_there(passage) and not is_the_file(move, passage):
         put_back(passage, move.source, move.entry_id)
 
 
@@ -207,7 +219,9 @@ def put_all_back(drop: Path, besides: Collection[str]) -> None:
     """Put back what a crash left in the passage. ``besides``: names of files whose move will go on from there. Only for
     the holder of the route's lock, while nothing is being moved."""
     passage = drop / PASSAGE
-    with suppress(FileNotFoundError, NotADirectoryError):
+    if not _is_folder(passage):
+        return
+    with suppress(FileNotFoundError):
         for name in os.listdir(passage):
             if name not in besides:
                 put_back(passage / name, drop / name, uuid.uuid4().hex)
