@@ -159,7 +159,10 @@ def _look_at(route: Route, file: str, names: set[str], unfiled: set[str | None],
         return replace(failed, fate=Fate.LEFT, why=why) if told.missing else replace(failed, fate=Fate.GONE)
     if name is None:
         return replace(failed, fate=Fate.LEFT, why="no pattern of the route matches its name")
-    in_use = _in_use(route.failed / file, route.drop / name)
+    try:
+        in_use = _in_use(route.failed / file, route.drop / name)
+    except OSError as error:  # a name that is too long, say
+        return replace(failed, fate=Fate.LEFT, why=error.strerror or "it cannot be moved")
     return replace(failed, fate=Fate.LEFT, why=IN_USE) if in_use else failed
 
 

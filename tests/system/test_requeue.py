@@ -279,3 +279,9 @@ def test_the_command_says_what_it_did(site: Site, sandbox: Sandbox) -> None:
         "1 went back into drop/ (1 invalid), 1 left\n"
     )
     assert max(map(len, told.stdout.splitlines())) <= 91
+
+
+def test_a_name_that_no_file_can_have_keeps_no_other_from_going_back(site: Site) -> None:
+    fail(site, "long.json", "visit.json")
+    change_sidecar(site, "long.json", file="x" * 300 + ".json")
+    assert fates(again(site)) == {"long.json": "File name too long", "visit.json": "back"}
