@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,20 @@ def read(state: Path) -> Pulse | None:
             found = json.loads(file.read(_MOST_BYTES))
         routes = {str(name): _route(values) for name, values in found.pop("routes").items()}
         return Pulse(**{**_with_times(found), "routes": routes})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 
 
 def _route(values: Mapping[str, Any]) -> RoutePulse:
-    return RoutePulse(**_with_times(values))
+    troubles = {str(why): int(files) for why, files in values["troubles"].items()}
+    lengths = {key: float(values[key]) for key in ("quiet_s", "rescan_s")}
+    return RoutePulse(**{**_with_times(values), **lengths, "troubles": troubles})
 
 
 def _with_times(values: Mapping[str, Any]) -> dict[str, Any]:
     times = {"at", "api_down_since", "api_again_at", "token_until", "scanned_at"}
-    return {key: datetime.fromisoformat(value) if key in times and value else value for key, value in values.items()}
+    return {key: _time(value) if key in times and value else value for key, value in values.items()}
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -126,6 +127,16 @@ def test_a_pulse_that_is_none_counts_for_nothing(site: Site) -> None:
     for garbage in (b"", b"[]", b"{}", b'{"routes": 1}', b"\xff", b"[" * 100_000):
         path.write_bytes(garbage)
         assert status(site).process.heard_at is None
+
+
+@pytest.mark.parametrize("forged", [{"troubles": 5}, {"rescan_s": "x"}, {"scanned_at": "2026-01-01T00:00:00"}])
+def test_a_pulse_that_somebody_altered_keeps_nobody_from_the_status(forged: dict[str, object], site: Site) -> None:
+    site.once()
+    path = site.home / "state" / pulse.PULSE_NAME
+    told = json.loads(path.read_bytes())
+    told["routes"]["clinic"] |= forged
+    path.write_text(json.dumps(told))
+    assert page(status(site))
 
 
 # --- what follows from it --------------------------------------------------------------------------
