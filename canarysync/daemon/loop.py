@@ -132,7 +132,9 @@ class Daemon:
     def _open_all(self) -> None:
         """One after the other, in the config's order: what they tell the ledger is not to mix."""
         until_s = time.monotonic() + OPEN_S
-        for desk in self._desks:
+        for desk in tuple(self._desks):
+            if desk not in self._desks:  # a reload came meanwhile; what is new by it opens with its first scan
+                continue
             self._roster.open(desk)
             end_s = max(until_s, time.monotonic() + 1.0)
             self._hear_until(partial(self._is_opened_or_stopped, desk), end_s)
