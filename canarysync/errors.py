@@ -1,4 +1,4 @@
-"""Errors carry data (operation, path, cause, hint); prose is made of them once, at the edge (cli.py)."""
+"""Errors carry data (operation, path, cause, hint); prose is made of them once, at the edge (cli/)."""
 
 from __future__ import annotations
 

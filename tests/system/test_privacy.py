@@ -294,7 +294,7 @@ def test_the_real_program_says_no_value_either(
 def run_with(broken: tuple[Any, str], site: Site) -> Exit:
     """A single run in whose workers a function of the standard library fails in a way that nobody thought of.
 
-    Fails where the run would never end. DEFECT: the run was broken off, as cli.py tells it.
+    Fails where the run would never end. DEFECT: the run was broken off, as cli/ tells it.
     """
     module, name = broken
     original, ended = getattr(module, name), list[Exit]()

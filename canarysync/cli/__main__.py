@@ -1,0 +1,3 @@
+from canarysync.cli import main
+
+main()
