@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-pyproject
 
-.PHONY: demo test lint latency crash powerloss statemachine soak fuzz reverts systemd clean
+.PHONY: demo test lint latency crash powerloss statemachine soak fuzz reverts systemd man clean
 
 demo: $(STAMP)  ## The main job, over the example files, against the simulated API
 	@$(BIN)/canarysync demo
@@ -40,6 +40,9 @@ reverts: $(STAMP)  ## Take back what keeps the promises, one thing at a time: do
 
 systemd: $(STAMP)  ## The service under a real systemd, in a Debian of its own (needs root, debootstrap, systemd-nspawn)
 	$(BIN)/python -m campaigns.systemd
+
+man: $(STAMP)  ## The man page, made anew from the commands
+	$(BIN)/python -m manual
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -41,10 +41,17 @@ def starter_config(values: Mapping[str, Any]) -> str:
 def reference() -> str:
     """All keys as a Markdown table: key, default, meaning."""
     rows = (
-        f"| `{name}` | {_default(leaf)} | {leaf['description'].replace('|', chr(92) + '|')} |"
-        for name, leaf in _leaves(schema.load(schema.SchemaName.CONFIG))
+        f"| `{name}` | {default and f'`{default}`'} | {meaning.replace('|', chr(92) + '|')} |"
+        for name, default, meaning in all_keys()
     )
     return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows]) + "\n"
+
+
+def all_keys() -> Iterator[tuple[str, str, str]]:
+    """(name, default as written in YAML or "", meaning) of every key, in the order of the schema."""
+    for name, leaf in _leaves(schema.load(schema.SchemaName.CONFIG)):
+        default = leaf.get("default")
+        yield name, "" if default is None else _flow(default), leaf["description"]
 
 
 def _leaves(part: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -56,11 +63,6 @@ def _leaves(part: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Ma
             yield from _leaves(child["items"], f"{prefix}{key}[].")
         else:
             yield prefix + key, child
-
-
-def _default(leaf: Mapping[str, Any]) -> str:
-    default = leaf.get("default")
-    return "" if default is None else f"`{_flow(default)}`"
 
 
 def _lines(part: Mapping[str, Any], prefix: str, values: Mapping[str, Any]) -> Iterator[str]:

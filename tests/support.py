@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,9 +29,17 @@ from canarysync.sandbox import SANDBOX_API_KEY, Sandbox
 from canarysync.service import service
 from canarysync.starter import starter_config
 
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 ASSESSMENT = "0192530c-4ce5-7aa1-be9b-bc52dec8a184"
 PATIENCE_S = float(os.environ.get("CANARYSYNC_TEST_PATIENCE_S", "60"))
 """How long a test waits for what must come true: only a failing test waits that long."""
+
+
+def section(title: str) -> str:
+    """A section of the README, with those below it."""
+    found = re.search(rf"^(##+) {re.escape(title)}$.*?(?=^##? |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"the README has no section {title}"
+    return found[0]
 
 
 def score(number: int = 0, **changes: object) -> dict[str, object]:

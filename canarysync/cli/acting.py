@@ -73,7 +73,9 @@ def requeue(
 @click.argument("name")
 @click.option("--uploaded", "uuid", metavar="UUID", help="It is at the API, under this uuid.")
 @click.option("--send-again", is_flag=True, help="It is not at the API: send it again.")
-@click.option("--route", help="Where files of several routes have this name.", shell_complete=routes_that_begin)
+@click.option(
+    "--route", metavar="ROUTE", shell_complete=routes_that_begin, help="Where files of several routes have this name."
+)
 @config_option
 def resolve(name: str, uuid: str | None, send_again: bool, route: str | None, config_path: Path | None) -> None:
     """Decide on a score in doubt, by its file's NAME, or by its entry's id, which is told where several have the name.

@@ -49,7 +49,9 @@ def status(config_path: Path | None, json_wanted: bool, max_age_s: float | None)
 
 @click.command(short_help="Tell a file's whole life, or what happened last.")
 @click.argument("name", required=False)
-@click.option("--uuid", help="Of the score that has this uuid at the API, and of all files that said it.")
+@click.option(
+    "--uuid", metavar="UUID", help="Of the score that has this uuid at the API, and of all files that said it."
+)
 @click.option("--entry", "entry_id", metavar="ID", help="Of this entry.")
 @route_option
 @click.option(
@@ -101,7 +103,7 @@ def check(config_path: Path | None, json_wanted: bool) -> None:
 @click.command(short_help="Hold every receipt against its file, and the API.")
 @route_option
 @click.option("--api", "with_api", is_flag=True, help="Ask the API for every score, too.")
-@click.option("--audit", type=PATH, help="Write a line of JSON for each sidecar to this file.")
+@click.option("--audit", metavar="FILE", type=PATH, help="Write a line of JSON for each sidecar to this file.")
 @config_option
 @json_option
 def verify(

@@ -83,9 +83,10 @@ config_option = click.option(
     "--config",
     "-c",
     "config_path",
+    metavar="FILE",
     type=PATH,
     help="The configuration file (default: $CANARYSYNC_CONFIG, ./canarysync.yaml, /etc/canarysync/canarysync.yaml).",
 )
 json_option = click.option("--json", "json_wanted", is_flag=True, help="Print JSON, for other programs.")
-route_option = click.option("--route", help="Of this route only.", shell_complete=routes_that_begin)
+route_option = click.option("--route", metavar="ROUTE", help="Of this route only.", shell_complete=routes_that_begin)
 route_argument = click.argument("route", shell_complete=routes_that_begin)

@@ -14,17 +14,26 @@ from canarysync.errors import Exit
 
 @click.command(short_help="Write a starter configuration, make the folders.")
 @click.argument("folder", type=PATH)
-@click.option("--output", "-o", type=PATH, default="canarysync.yaml", show_default=True, help="The file to write.")
+@click.option(
+    "--output", "-o", metavar="FILE", type=PATH, default="canarysync.yaml", show_default=True, help="The file to write."
+)
 @click.option(
     "--region", type=click.Choice(["eus", "ne", "jpe"]), default="eus", show_default=True,
     help="Where your project is: East US, North Europe or Japan East.",
 )  # fmt: skip
-@click.option("--url", help="The address of the API, instead of --region: the sandbox's, say.")
+@click.option("--url", metavar="URL", help="The address of the API, instead of --region: the sandbox's, say.")
 @click.option(
-    "--api-key-file", type=PATH, default="/etc/canarysync/api-key", show_default=True,
+    "--api-key-file", metavar="FILE", type=PATH, default="/etc/canarysync/api-key", show_default=True,
     help="Where the API key is found.",
 )  # fmt: skip
-@click.option("--state", type=PATH, default="/var/lib/canarysync", show_default=True, help="Where the ledger lives.")
+@click.option(
+    "--state",
+    metavar="FOLDER",
+    type=PATH,
+    default="/var/lib/canarysync",
+    show_default=True,
+    help="Where the ledger lives.",
+)
 def init(folder: Path, output: Path, region: str, url: str | None, api_key_file: Path, state: Path) -> None:
     """Write a commented starter configuration, and create FOLDER with drop/, done/ and failed/."""
     from canarysync import scaffold
@@ -37,11 +46,13 @@ def init(folder: Path, output: Path, region: str, url: str | None, api_key_file:
 @click.command(short_help="Print systemd units for this machine, or install them.")
 @config_option
 @click.option("--timer", is_flag=True, help="Units that call run-once every ten minutes, in place of the daemon.")
-@click.option("--user", default="canarysync", show_default=True, help="Whom the service runs as.")
+@click.option("--user", metavar="USER", default="canarysync", show_default=True, help="Whom the service runs as.")
 @click.option("--install", is_flag=True, help="Write them below /etc.")
 @click.option("--uninstall", is_flag=True, help="Remove all units of canarysync; nothing else goes.")
 @click.option("--dry-run", is_flag=True, help="Only show what --install, or --uninstall, would change.")
-@click.option("--root", type=PATH, default="/", show_default=True, help="Write below this folder, for packages.")
+@click.option(
+    "--root", metavar="FOLDER", type=PATH, default="/", show_default=True, help="Write below this folder, for packages."
+)
 def systemd(
     config_path: Path | None, timer: bool, user: str, install: bool, uninstall: bool, dry_run: bool, root: Path
 ) -> None:
@@ -95,9 +106,13 @@ def demo(folder: Path | None) -> None:
 
 
 @click.command(short_help="Serve a simulated API on loopback, with faults.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes a free one.")
-@click.option("--fault", "faults", multiple=True, help="E.g. put:status=503,rate=0.1 or put:drop_after,times=3")
-@click.option("--store", type=PATH, help="A file that keeps the scores from one start to the next.")
+@click.option(
+    "--port", metavar="PORT", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes a free one."
+)
+@click.option(
+    "--fault", "faults", metavar="FAULT", multiple=True, help="E.g. put:status=503,rate=0.1 or put:drop_after,times=3"
+)
+@click.option("--store", metavar="FILE", type=PATH, help="A file that keeps the scores from one start to the next.")
 @click.option(
     "--token-life", "token_life_s", metavar="DURATION", callback=as_seconds, default="15m", show_default=True,
     help="How long an access token is good for.",

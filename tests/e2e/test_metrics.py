@@ -22,10 +22,9 @@ from canarysync.errors import Exit
 from canarysync.listener import CONNECTIONS_MOST
 from canarysync.sandbox import Sandbox
 from canarysync.service import service
-from tests.support import PATIENCE_S, Site, make_site, score, wait_for
+from tests.support import PATIENCE_S, Site, make_site, score, section, wait_for
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
 SAMPLE = re.compile(r"^(\w+)(\{.*\})? (\S+)$", re.MULTILINE)
 
 
@@ -100,8 +99,7 @@ def test_a_day_in_the_life(site: Site, sandbox: Sandbox) -> None:
 
 def documented() -> set[str]:
     """The metrics in the README's table."""
-    section = README[README.index("## Metrics and health") : README.index("## Privacy")]
-    rows = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
+    rows = re.findall(r"^\| (`[^|]+) \|", section("Metrics and health"), re.MULTILINE)
     return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
 
 

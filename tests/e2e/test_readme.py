@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from canarysync import cli, schema, starter
+from canarysync import schema
 from canarysync.schema import SchemaName
+from tests.support import README, section
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
 
 
 def sessions() -> list[str]:
@@ -73,21 +73,9 @@ def test_the_five_minutes(tmp_path: Path) -> None:
             process.communicate(timeout=30)
 
 
-def test_the_config_reference_is_the_schema() -> None:
-    assert starter.reference() in README
-
-
-def test_every_command_and_option_is_told() -> None:
-    table = README[README.index("## Commands") :]
-    for name, command in cli.cli.commands.items():
-        assert f"`canarysync {name}" in table, f"{name} is missing from the README's table of commands"
-        assert command.help, f"{name} has no help"
-
-
 def test_every_key_of_the_sidecars_is_told(tmp_path: Path) -> None:
     """The sidecars of a run of the demo, against the README's two tables."""
-    shown = README[README.index("## Sidecars") : README.index("## What an answer means")]
-    told = set(re.findall(r"`(\w+)`", shown))
+    told = set(re.findall(r"`(\w+)`", section("Sidecars")))
     command = [sys.executable, "-m", "canarysync", "demo", str(tmp_path / "demo")]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     sidecars = [*tmp_path.rglob("*.receipt.json"), *tmp_path.rglob("*.error.json")]
