@@ -56,7 +56,7 @@ class SqliteLedger:
         self._database.close()
 
     def check_version(self) -> None:
-        """Raise SetupError where the owner has yet to bring the schema up to date, or it is a newer one's."""
+        """Raise HeldError where the owner has yet to bring the schema up to date, SetupError if it is a newer one's."""
         self._database.check_version()
 
     # --- routes --------------------------------------------------------------------------------------

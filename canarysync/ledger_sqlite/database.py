@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from canarysync.errors import CanarysyncError, LedgerDamaged, LedgerError, SetupError
+from canarysync.errors import CanarysyncError, HeldError, LedgerDamaged, LedgerError, SetupError
 from canarysync.ledger import OWNING
 
 T = TypeVar("T")
@@ -254,13 +254,14 @@ class Database:
             raise LedgerError("go on with the ledger", str(self.path), "the database is damaged", _DAMAGED_HINT)
 
     def check_version(self) -> None:
-        """Raise SetupError where only the owner could make the schema what this canarysync works with."""
+        """Raise HeldError where the owner is an older canarysync, whose schema this one does not work with; SetupError
+        where it is a newer one's."""
         version: int = self.read("PRAGMA user_version")[0][0]
         _check_known(version, self.path)
         if version < len(MIGRATIONS):
             cause = f"it is an older canarysync's (schema {version}; this one works with {len(MIGRATIONS)})"
             hint = "start canarysync again: that brings it up to date"
-            raise SetupError("use the ledger", str(self.path), cause, hint)
+            raise HeldError("use the ledger", str(self.path), cause, hint)
 
     def check_room(self) -> None:
         """Raise LedgerError where the disk is as good as full."""
