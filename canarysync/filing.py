@@ -123,11 +123,16 @@ def sweep_temporaries(folder: Path) -> None:
     """Remove what a crash left of our own temporary files. Only for the holder of the route's lock."""
     try:
         with os.scandir(folder) as names:
-            leftovers = [Path(n.path) for n in names if n.name.startswith(".canarysync-") and ".tmp" in n.name]
+            leftovers = [Path(n.path) for n in names if _is_temporary(n)]
     except (FileNotFoundError, NotADirectoryError):  # not mounted now: what cannot be filed there will say so
         return
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
+
+
+def _is_temporary(found: os.DirEntry[str]) -> bool:
+    ours = found.name.startswith(".canarysync-") and ".tmp" in found.name
+    return ours and not found.is_dir(follow_symlinks=False)  # into drop/ others write, too
 
 
 def drop_stale_error(failed: Path, name: str, suffix: str) -> None:

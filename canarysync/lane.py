@@ -153,7 +153,7 @@ class Lane:
     def _prepare(self, lock: Lock) -> None:
         """Clear up after a crash, and arm the watch. Nothing is filed meanwhile: visits need the pipeline, which
         comes last, and those that began before the folder went hold a lock that is no longer its."""
-        for folder in (self.route.done, self.route.failed):
+        for folder in (self.route.drop, self.route.done, self.route.failed):
             filing.sweep_temporaries(folder)
         unfiled = self._open_entries()
         moving.put_all_back(self.route.drop, {entry.name for entry in unfiled if entry.state in DECIDED})

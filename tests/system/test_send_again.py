@@ -85,6 +85,7 @@ def test_a_crash_at_any_step_is_finished_by_the_next_call_and_one_too_many_sends
         assert again(site, newest) in ([(Fate.BACK, "")], [(Fate.LEFT, "drop/ has a file of that name")])
         before = set(site.filed())
         assert site.once().outcomes == {Outcome.UPLOADED: 1}
+        assert site.waiting() == [], "nor is a copy left that was never finished"
         at, fired, scores = at + 1, count.fired, scores + 1
         assert len(stored(sandbox)) == scores
         [(fate, why)] = again(site, newest)
