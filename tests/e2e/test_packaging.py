@@ -53,5 +53,6 @@ def test_it_runs_wherever_it_is_installed_from(checkout: Path, tmp_path: Path) -
         example = checkout / "examples" / "config" / "one-clinic.yaml"
         assert "[Service]" in call(canarysync, "systemd", "-c", example, cwd=tmp_path)
         assert "16 uploaded, 19 failed" in call(canarysync, "demo", cwd=tmp_path)
+        assert (environment / "share" / "man" / "man1" / "canarysync.1").is_file(), how
         call(*pip, "uninstall", "--yes", "canarysync", cwd=tmp_path)
         assert not canarysync.exists(), how

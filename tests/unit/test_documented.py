@@ -34,8 +34,8 @@ OPTIONS = {
     if isinstance(option, click.Option)
     for name in option.opts
 }
-FOREIGN_OPTIONS = {"--global", "--lazy", "--now", "--force"}
-"""Of pipx, umount and systemctl."""
+FOREIGN_OPTIONS = {"--global", "--lazy", "--now", "--force", "--upgrade"}
+"""Of pipx, pip, umount and systemctl."""
 
 
 def rows(title: str) -> list[str]:
