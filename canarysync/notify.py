@@ -31,20 +31,22 @@ class Notifier:
         """Whether anybody is there to be told."""
         return bool(self._address)
 
-    def tell(self, **variables: str) -> None:
-        """Send ``NAME=value`` lines as one message. A failure is logged once, and does nothing else."""
+    def tell(self, **variables: str) -> bool:
+        """Send ``NAME=value`` lines as one message, and say whether it went. A failure is logged once; until one gets
+        through again, none is waited for."""
         if not self._address:
-            return
+            return False
         message = "".join(f"{name}={' '.join(value.splitlines())}\n" for name, value in variables.items())
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-                line.settimeout(_SEND_S)
+                line.settimeout(0.0 if self._in_trouble else _SEND_S)
                 line.sendto(message.encode("utf-8", "backslashreplace"), self._address)
             self._in_trouble = False
         except OSError as error:
             if not self._in_trouble:
                 event(_log, logging.WARNING, "cannot notify systemd", what=", ".join(variables), why=str(error))
             self._in_trouble = True
+        return not self._in_trouble
 
     def reloading(self) -> None:
         """A reload begins. The time tells systemd which READY=1 is its end (Type=notify-reload)."""

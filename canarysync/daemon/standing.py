@@ -35,8 +35,8 @@ class Heartbeat:
         if not self._notifier.listening:
             return
         if ready and not self._ready:
-            self._ready, self._words = True, words()
-            self._notifier.tell(STATUS=self._words, READY="1")
+            self._words = words()
+            self._ready = self._notifier.tell(STATUS=self._words, READY="1")  # else at the next beat: it must arrive
         self._words_wait = now_s < self._words_due_s
         if not self._words_wait:
             self._words_due_s = now_s + _STATUS_EVERY_S
@@ -57,7 +57,7 @@ class Heartbeat:
         self._notifier.reloading()
 
     def reloaded(self) -> None:
-        self._notifier.tell(READY="1")
+        self._ready = self._notifier.tell(READY="1")
 
     def stopping(self, words: str) -> None:
         """The end begins."""

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from canarysync import notify
+from canarysync.daemon.standing import Heartbeat
 from canarysync.notify import Notifier
 
 
@@ -64,3 +66,33 @@ def test_nobody_listening_is_no_trouble(path: str) -> None:
 def test_the_watchdog_is_fed_by_whom_it_watches(variables: dict[str, str], seconds: float | None) -> None:
     assert Notifier({"NOTIFY_SOCKET": "@nobody", **variables}).watchdog_s == seconds
     assert Notifier(variables).watchdog_s is None
+
+
+def test_a_queue_that_is_full_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop tells while it works: it must not go on at the pace of a manager that is stuck."""
+    monkeypatch.setattr(notify, "_SEND_S", 0.1)
+    with manager(str(tmp_path / "notify")) as line:
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        while notifier.tell(STATUS="full"):
+            pass
+        monkeypatch.setattr(notify, "_SEND_S", 60.0)
+        started_s = time.monotonic()
+        assert not notifier.tell(STATUS="full")
+        assert time.monotonic() - started_s < 30.0
+
+        line.recv(4096)
+        assert notifier.tell(STATUS="room")
+
+
+def test_ready_is_said_until_it_arrives(tmp_path: Path) -> None:
+    """Without it systemd would end the start, and everything with it."""
+    heart = Heartbeat(Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}))
+    heart.beat(0.0, ready=True, alive=True, words=lambda: "at work")
+    with manager(str(tmp_path / "notify")) as line:
+        heart.beat(5.0, ready=True, alive=True, words=lambda: "at work")
+        assert line.recv(4096) == b"STATUS=at work\nREADY=1\n"
+    heart.reloaded()
+    (tmp_path / "notify").unlink()
+    with manager(str(tmp_path / "notify")) as line:
+        heart.beat(6.0, ready=True, alive=True, words=lambda: "at work")
+        assert line.recv(4096) == b"STATUS=at work\nREADY=1\n"
