@@ -149,6 +149,8 @@ def allowed(folder: str) -> dict[str, Callable[[], object]]:
         "write to its state": _write("/var/lib/canarysync"),
         "read its credential": _read(f"{credentials}/api-key"),
         "read its configuration": _read("/etc/canarysync/canarysync.yaml"),
+        "tell which boot this is": _read("/proc/sys/kernel/random/boot_id"),
+        "see what it uses itself": _read("/proc/stat"),
         "open a TCP socket": _open_socket(socket.AF_INET, socket.SOCK_STREAM),
         "open a local socket": _open_socket(socket.AF_UNIX, socket.SOCK_DGRAM),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_THIS_PROCESS = str(uuid.uuid4())
 
 
 def utc_now() -> datetime:
@@ -50,8 +52,8 @@ def moment_now() -> Moment:
 def _boot_id() -> str:
     try:
         return _BOOT_ID.read_text().strip()
-    except OSError:  # then only the wall clock is believed
-        return ""
+    except OSError:  # a sandbox hides it: after a restart only the wall clock is believed
+        return _THIS_PROCESS
 
 
 def open_ledger(folder: Path) -> SqliteLedger:

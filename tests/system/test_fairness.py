@@ -99,7 +99,7 @@ def test_a_failing_assessment_holds_up_no_other(tmp_path: Path, status: int) -> 
 
 
 @pytest.mark.timeout(60)
-def test_one_poisonous_file_holds_up_fifty_for_a_request_or_two(tmp_path: Path) -> None:
+def test_one_poisonous_file_holds_up_fifty_for_a_few_requests(tmp_path: Path) -> None:
     """A firewall before the API answers one file in HTML. Nobody can know that it is the file's fault: all wait, and
     one probe at a time goes out; but not always the same one."""
     blocked = Answer(403, b"<html>blocked</html>", "text/html")
@@ -118,7 +118,7 @@ def test_one_poisonous_file_holds_up_fifty_for_a_request_or_two(tmp_path: Path) 
         with service(site.config, os.environ, observer=seen) as daemon:
             daemon.run()
         assert (len(site.filed()), site.waiting()) == (50, [poison])
-        assert len(api.bad_before_the_last_good()) <= 3
+        assert len(api.bad_before_the_last_good()) <= 10
         assert api.requests["scores", 200] == 0, "nothing was in doubt"
 
 

@@ -40,8 +40,8 @@ def test_a_network_mount_is_polled_and_the_log_says_so(
 
         daemon.run()
     site.assert_all_done_once(["before.json", "while-polling.json"], stored(sandbox))
-    (watching,) = [record for record in caplog.records if record.getMessage() == "watching"]
-    fields = watching.__dict__["canarysync_fields"]
+    watching = [r.__dict__["canarysync_fields"] for r in caplog.records if r.getMessage() == "watching"]
+    (fields,) = [fields for fields in watching if fields["folder"] == site.drop]
     assert (fields["mode"], fields["file_system"], fields["settle_s"]) == ("polling", fs_type, 10.0)
 
 
