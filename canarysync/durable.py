@@ -17,7 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+from canarysync.display import shown
 from canarysync.errors import HeldError
+from canarysync.instant import for_people, for_programs
 
 _log = logging.getLogger(__name__)
 _RENAME_NOREPLACE = 1
@@ -177,7 +179,7 @@ class Lock:
                 self.note = note if note is None else str(note)
             else:
                 self._line = first_line.rstrip(b"\n")
-            self._since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            self._since = for_programs(datetime.now(UTC))
             self._sign(self.note)
         except BaseException:
             os.close(self._fd)
@@ -285,7 +287,7 @@ def _second_line_of(fd: int) -> dict[str, Any]:
 
 def _holder_in(signed: Mapping[str, Any]) -> str:
     try:
-        host, since = str(signed["host"])[:64], str(signed["since"])[:32]
-        return f"process {int(signed['pid'])} on {host!a} since {since!a}"
+        since = for_people(datetime.fromisoformat(signed["since"]))
+        return f"process {int(signed['pid'])} on {shown(str(signed['host']), 64)} since {since}"
     except (ValueError, KeyError, TypeError, OverflowError):
         return "another process"

@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from json.encoder import encode_basestring_ascii
-from typing import assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from canarysync.model import JsonValue, Number
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def encode(value: JsonValue) -> bytes:
@@ -35,3 +40,12 @@ def _encoded(value: JsonValue) -> str:
     if value is None:
         return "null"
     assert_never(value)
+
+
+def members(value: DataclassInstance) -> dict[str, Any]:
+    """The fields of a dataclass as an object's members, their names in camelCase, as in sidecars; not its fields'."""
+    return {_camel(field.name): getattr(value, field.name) for field in fields(value)}
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_(\w)", lambda found: found[1].upper(), name)

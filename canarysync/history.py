@@ -12,6 +12,7 @@ from pathlib import Path
 
 from canarysync.config import Config
 from canarysync.errors import CanarysyncError
+from canarysync.instant import for_people
 from canarysync.ledger import Entry, Happening
 from canarysync.ledger_sqlite import Access, SqliteLedger
 from canarysync.quantity import duration_s
@@ -104,7 +105,7 @@ def _route_id(ledger: SqliteLedger, wanted: Wanted) -> str | None:
 
 def _within(wanted: Wanted) -> str:
     route = f" on route {wanted.route}" if wanted.route else ""
-    return route + (f" since {wanted.since:%Y-%m-%d %H:%M:%S}Z" if wanted.since else "")
+    return route + (f" since {for_people(wanted.since, seconds=True)}" if wanted.since else "")
 
 
 def since(text: str, now: datetime) -> datetime | None:

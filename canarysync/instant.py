@@ -1,10 +1,11 @@
-"""RFC 3339 date-times, read strictly: the grammar of §5.6 and the day, hour and leap second rules of §5.7."""
+"""RFC 3339 date-times, read strictly: the grammar of §5.6 and the day, hour and leap second rules of §5.7. And how we
+write times: all in UTC, and all in the same way."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 _DATE_TIME = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
@@ -25,6 +26,16 @@ class Instant:
 
     epoch_s: int
     epoch_ms: int
+
+
+def for_programs(at: datetime) -> str:
+    """``2026-03-02T08:14:07.310Z``, as in JSON, the log and the database; such texts sort by time."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def for_people(at: datetime, *, seconds: bool = False) -> str:
+    """``2026-03-02 08:14Z``, or with seconds ``2026-03-02 08:14:07Z``."""
+    return f"{at.astimezone(UTC):{'%Y-%m-%d %H:%M:%S' if seconds else '%Y-%m-%d %H:%M'}}Z"
 
 
 def parse_instant(text: str) -> Instant | None:

@@ -17,6 +17,7 @@ from canarysync.discover import Scan, Watch
 from canarysync.durable import Lock
 from canarysync.errors import CanarysyncError, LedgerError, from_os
 from canarysync.folder import GONE, Claims, FolderGone, absence, route_id_in, take
+from canarysync.instant import for_programs
 from canarysync.ledger import DECIDED, Entry, Hold
 from canarysync.logs import event, where
 from canarysync.model import Observation
@@ -278,7 +279,7 @@ class Lane:
         if hold is not None and hold != self.hold:
             event(
                 _log, logging.WARNING, "the route is on hold: its files stay in drop/", route=self.route.name,
-                since=hold.at.isoformat(timespec="seconds"), by=hold.by, why=hold.reason,
+                since=for_programs(hold.at), by=hold.by, why=hold.reason,
             )  # fmt: skip
         elif hold is None and self.hold is not None:
             event(_log, logging.WARNING, "the route is released, and goes on", route=self.route.name)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from canarysync.display import shown
+from canarysync.instant import for_programs
 
 _FIELDS = "canarysync_fields"
 _MOST = 2000
@@ -131,5 +132,4 @@ def _quoted(value: object) -> str:
 
 
 def _time(record: logging.LogRecord) -> str:
-    at = datetime.fromtimestamp(record.created, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return for_programs(datetime.fromtimestamp(record.created, UTC))

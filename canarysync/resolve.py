@@ -11,6 +11,7 @@ from pathlib import Path
 from canarysync.config import Config
 from canarysync.display import shown
 from canarysync.errors import CanarysyncError
+from canarysync.instant import for_people
 from canarysync.ledger import Entry, Ledger
 from canarysync.ledger_sqlite import Access
 from canarysync.model import State
@@ -70,8 +71,8 @@ def _doubts(ledger: Ledger, route: str | None) -> Iterator[tuple[Entry, str]]:
 def _told(what: str, doubts: Sequence[tuple[Entry, str]]) -> list[str]:
     """A line for each score that could be meant: its id, since when, its route and its name."""
     lines = [
-        f"{entry.id}  {entry.created_at:%Y-%m-%d %H:%M}  {shown(name)}  {shown(entry.name)}"
+        f"{entry.id}  {for_people(entry.created_at)}  {shown(name)}  {shown(entry.name)}"
         for entry, name in doubts[:_TOLD_MOST]
     ]
     more = [f"… and {len(doubts) - _TOLD_MOST:,} more"] if len(doubts) > _TOLD_MOST else []
-    return [f"{what} (times in UTC):", *lines, *more] if lines else []
+    return [f"{what}:", *lines, *more] if lines else []

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from canarysync.instant import for_programs
 from canarysync.ledger import Entry, Past
 from canarysync.model import Code, Identity, Problem, Proof, State
 
@@ -39,7 +40,7 @@ def receipt(entry: Entry, endpoint: str, score_id: str | None, *, missing: bool)
         "sha256": entry.sha256,
         "proof": str(entry.proof),
         "attempts": entry.attempts,
-        "uploadedAt": _time(entry.changed_at),
+        "uploadedAt": for_programs(entry.changed_at),
         "endpoint": endpoint,
         "entryId": entry.id,
         "scores": [_score(entry, outcome)],
@@ -65,7 +66,7 @@ def error(entry: Entry, message: str, problems: tuple[Problem, ...], response: s
         "file": entry.name,
         "sha256": entry.sha256,
         "attempts": entry.attempts,
-        "failedAt": _time(entry.changed_at),
+        "failedAt": for_programs(entry.changed_at),
         "entryId": entry.id,
         "scores": [_score(entry, str(entry.state))] if entry.identity else [],
     }
@@ -198,10 +199,6 @@ def _score(entry: Entry, outcome: str) -> dict[str, Any]:
         "uuid": entry.uuid,
         "outcome": outcome,
     }
-
-
-def _time(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _encode(content: dict[str, Any]) -> bytes:

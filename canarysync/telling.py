@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 import click
 
 from canarysync.display import shown
 from canarysync.history import Wanted, events, lives
+from canarysync.instant import for_people, for_programs
 from canarysync.ledger import DONE, FAILED, Entry, Happened, Happening
 from canarysync.ledger_sqlite import SqliteLedger
 from canarysync.model import SEND_AGAIN, Proof
@@ -75,20 +75,20 @@ def life_lines(entry: Entry, life: Sequence[Happening], routes: Mapping[str, str
     if entry.possible_duplicate:
         yield "  the API has, or may have, a second score like it"
     for happening in life:
-        yield f"  {_time(happening.at)}  {words(entry, happening)}"
+        yield f"  {for_people(happening.at, seconds=True)}  {words(entry, happening)}"
     if not life:
-        yield f"  {_time(entry.created_at)}  it is older than the history that this ledger keeps"
+        yield f"  {for_people(entry.created_at, seconds=True)}  it is older than the history that this ledger keeps"
 
 
 def event_line(entry: Entry, happening: Happening) -> str:
     """One event among those of other files."""
-    return f"{_time(happening.at)}  {shown(entry.name)}  {words(entry, happening)}"
+    return f"{for_people(happening.at, seconds=True)}  {shown(entry.name)}  {words(entry, happening)}"
 
 
 def event_json(entry: Entry, happening: Happening, routes: Mapping[str, str]) -> dict[str, Any]:
     """The same for programs."""
     return {
-        "at": happening.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "at": for_programs(happening.at),
         "event": str(happening.what),
         "detail": happening.detail,
         "file": entry.name,
@@ -115,11 +115,6 @@ def words(entry: Entry, happening: Happening) -> str:
 def _place(entry: Entry) -> str:
     folder = "done" if entry.state in DONE else "failed" if entry.state in FAILED else ""
     return f"{folder}/{shown(entry.target or entry.name)}"
-
-
-def _time(at: datetime) -> str:
-    """To the second, in UTC."""
-    return f"{at:%Y-%m-%d %H:%M:%S}Z"
 
 
 # --- verify ------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from canarysync.durable import is_there, sync_folder
 from canarysync.errors import CanarysyncError, Exit, IoTrouble
 from canarysync.filing import FILE_MOST_BYTES, SIDECAR_MOST_BYTES
 from canarysync.folder import absence
+from canarysync.instant import for_programs
 from canarysync.ledger import DONE, Entry, Past
 from canarysync.ledger_sqlite import Access, SqliteLedger
 from canarysync.model import Kind
@@ -68,10 +69,9 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """For programs; also a line of the audit file."""
-        at = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return {
-            "time": at, "route": self.route, "folder": self.folder, "file": self.file, "sha256": self.sha256,
-            "uuid": self.uuid, "verdict": str(self.verdict),
+            "at": for_programs(self.at), "route": self.route, "folder": self.folder, "file": self.file,
+            "sha256": self.sha256, "uuid": self.uuid, "verdict": str(self.verdict),
         }  # fmt: skip
 
 

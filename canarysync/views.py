@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import is_dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +19,9 @@ import click
 from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX
 from canarysync.config import Route
 from canarysync.display import shown
+from canarysync.encode import members
 from canarysync.errors import CanarysyncError, ConfigError
+from canarysync.instant import for_people, for_programs
 from canarysync.ledger import Hold
 from canarysync.model import SEND_AGAIN, Problem, Rejection
 from canarysync.report import Event, Summary
@@ -33,12 +35,14 @@ _SIDECARS = (RECEIPT_SUFFIX, ERROR_SUFFIX)
 
 
 def as_json(value: Any) -> str:
-    """JSON for other programs; undecodable bytes of names stay escaped."""
+    """JSON for other programs: keys in camelCase, times in UTC; undecodable bytes of names stay escaped."""
     return json.dumps(value, ensure_ascii=True, indent=2, default=_plain)
 
 
-def _plain(value: object) -> str:
-    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)
+def _plain(value: object) -> str | dict[str, Any]:
+    if isinstance(value, datetime):
+        return for_programs(value)
+    return members(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def width() -> int | None:
@@ -86,10 +90,7 @@ def verdict_json(file: str, rejection: Rejection | None) -> dict[str, Any]:
     """The same for programs."""
     if rejection is None:
         return {"file": file, "valid": True}
-    problems = [asdict(problem) for problem in rejection.problems]
-    return {"file": file, "valid": False, "code": str(rejection.code), "message": rejection.message} | {
-        "problems": problems
-    }
+    return {"file": file, "valid": False, **members(rejection)}
 
 
 def summary_line(summary: Summary) -> str:
@@ -168,7 +169,7 @@ def requeued_json(found: Sequence[Failed], dry_run: bool) -> dict[str, Any]:
         "dryRun": dry_run,
         "failedByCode": Counter(str(failed.code or _AGAIN) for failed in found if failed.fate is Fate.BACK),
         "files": [
-            {"route": f.route, "file": f.file, "name": f.name, "code": f.code, "failedAt": f.at and f.at.isoformat()}
+            {"route": f.route, "file": f.file, "name": f.name, "code": f.code, "failedAt": f.at}
             | {"fate": f.fate, "why": f.why}
             for f in found
         ],
@@ -187,7 +188,7 @@ def released_lines(route: Route, before: Hold | None) -> Iterator[str]:
     if before is None:
         yield f"The route {route.name} was not on hold."
         return
-    yield f"The route {route.name} is released. It was on hold since {before.at:%Y-%m-%d %H:%M} UTC."
+    yield f"The route {route.name} is released. It was on hold since {for_people(before.at)}."
     yield f"It goes on at its next rescan (within {route.rescan_s:g} s), or with the next run-once."
 
 

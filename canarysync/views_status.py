@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +10,9 @@ import click
 
 from canarysync.census import Census, OpenFile
 from canarysync.display import counted, short, shown, wrapped
+from canarysync.encode import members
 from canarysync.errors import Exit
+from canarysync.instant import for_people
 from canarysync.ledger import Hold
 from canarysync.quantity import told_s
 from canarysync.status import ApiStatus, Process, RouteStatus, Status, exit_code, too_old
@@ -28,11 +29,11 @@ _DECIDE = "look at the API, then: canarysync resolve NAME --uploaded UUID, or --
 def status_json(status: Status, max_age_s: float | None) -> dict[str, Any]:
     """Everything, for programs."""
     code = exit_code(status, max_age_s)
-    routes = [{**asdict(route), **asdict(route.files)} for route in status.routes]
+    routes = [{**members(route), **members(route.files)} for route in status.routes]
     for route in routes:
         del route["files"]
-    process = {"running": bool(status.process.holder), **asdict(status.process)}
-    return {"at": status.at, "process": process, "api": asdict(status.api), "routes": routes, "exitCode": int(code)}
+    process = {"running": bool(status.process.holder), **members(status.process)}
+    return {"at": status.at, "process": process, "api": status.api, "routes": routes, "exitCode": int(code)}
 
 
 def status_lines(status: Status, max_age_s: float | None, width: int | None) -> Iterator[str]:
@@ -132,7 +133,7 @@ class _Page:
 
     def _hold(self, route: str, hold: Hold) -> Iterator[str]:
         why = f": {shown(hold.reason)}" if hold.reason else ""
-        words = f"on hold since {hold.at:%Y-%m-%d %H:%M} UTC by {shown(hold.by)}{why}"
+        words = f"on hold since {for_people(hold.at)} by {shown(hold.by)}{why}"
         yield self.line("", words, colour="yellow")
         yield self._do(f"its files stay in drop/ until: canarysync release {shown(route)}")
 

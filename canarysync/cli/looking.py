@@ -85,7 +85,6 @@ def check(config_path: Path | None, json_wanted: bool) -> None:
 
     A warning needs no haste, and does not count; a problem (exit code 1) keeps a run from doing its work.
     """
-    from dataclasses import asdict
 
     from canarysync import check as probes
     from canarysync import views, views_check
@@ -93,7 +92,7 @@ def check(config_path: Path | None, json_wanted: bool) -> None:
 
     findings, told = tee(probes.check(load(config_path), os.environ, utc_now))
     if json_wanted:
-        click.echo(views.as_json([asdict(finding) for finding in told]))
+        click.echo(views.as_json(list(told)))
     else:
         print_lines(views_check.finding_lines(told, views.width()))
     bad = any(finding.grade is probes.Grade.PROBLEM for finding in findings)

@@ -19,6 +19,7 @@ from canarysync.daemon.visits import Visited, Visits
 from canarysync.daemon.word import Word
 from canarysync.errors import CanarysyncError, LedgerError
 from canarysync.health import Vitals
+from canarysync.instant import for_people
 from canarysync.logs import event
 from canarysync.notify import Notifier
 from canarysync.pulse import Pulse
@@ -269,7 +270,7 @@ class Daemon:
         try:
             self._change(self._reread())
         except CanarysyncError as error:
-            self._refusal = f"the last reload was refused at {self._now().astimezone():%H:%M}, see the log"
+            self._refusal = f"the last reload was refused at {for_people(self._now())}, see the log"
             tell_refusal(error)
         self._heart.reloaded()
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from canarysync.daemon.desks import Desk
 from canarysync.daemon.visits import Visits
 from canarysync.display import shown
+from canarysync.instant import for_people
 from canarysync.notify import Notifier
 from canarysync.tracks import Waiting
 
@@ -87,7 +88,7 @@ def in_words(desks: Sequence[Desk], visits: Visits, now: datetime, now_s: float,
     many = f"{len(desks) - len(ill)} of {_counted(len(desks), 'route')}" if ill else _counted(len(desks), "route")
     parts = [f"watching {many}", _files(desks)]
     if visits.down and visits.down_since:
-        parts.append(f"the API cannot be used since {_clock(visits.down_since)}: {visits.down}")
+        parts.append(f"the API cannot be used since {for_people(visits.down_since)}: {visits.down}")
     parts += [_trouble(desk, now, now_s) for desk in ill[:_MOST_ROUTES]]
     parts += [f"{desk.name} is on hold" for desk in desks if desk.lane.hold is not None][:_MOST_ROUTES]
     parts += [f"{len(ill) - _MOST_ROUTES} more routes in trouble"] if len(ill) > _MOST_ROUTES else []
@@ -106,14 +107,9 @@ def _files(desks: Sequence[Desk]) -> str:
 
 def _trouble(desk: Desk, now: datetime, now_s: float) -> str:
     if desk.hangs_since_s is not None:
-        return f"{desk.name} hangs since {_clock(now - timedelta(seconds=now_s - desk.hangs_since_s))}"
+        return f"{desk.name} hangs since {for_people(now - timedelta(seconds=now_s - desk.hangs_since_s))}"
     return f"{desk.name}: {desk.trouble or 'the first look at its folder has not ended yet'}"
 
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _clock(at: datetime) -> str:
-    """In the machine's own time, as the journal has it."""
-    return f"{at.astimezone():%Y-%m-%d %H:%M}"

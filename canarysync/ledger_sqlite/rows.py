@@ -6,10 +6,11 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from canarysync.errors import CanarysyncError, Exit, LedgerError
+from canarysync.instant import for_programs
 from canarysync.ledger import DONE, LEGAL, Draft, Entry
 from canarysync.model import Code, Held, Identity, Moment, Proof, Signature, State
 
@@ -148,9 +149,8 @@ def new_id(at: datetime, newest: str = "") -> str:
     return made if made > newest else str(UUID(int=UUID(newest).int + 1))
 
 
-def text(at: datetime) -> str:
-    """A time as the database keeps it; such texts sort by time."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+text = for_programs
+"""A time as the database keeps it."""
 
 
 def _time(stored: str) -> datetime:

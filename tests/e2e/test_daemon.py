@@ -184,9 +184,9 @@ def test_status_beside_a_running_daemon_and_without_one(site: Site, sandbox: San
     route, process = (json.loads(running.stdout)[part] for part in ("routes", "process"))
     assert (process["running"], process["fresh"], process["once"]) == (True, True, False)
     assert route[0]["watch"]["mode"] == "events"
-    assert json.loads(running.stdout)["api"]["token_until"] is not None
+    assert json.loads(running.stdout)["api"]["tokenUntil"] is not None
     assert json.loads(stopped.stdout)["process"]["running"] is False
-    assert json.loads(stopped.stdout)["process"]["heard_at"] >= process["heard_at"]
+    assert json.loads(stopped.stdout)["process"]["heardAt"] >= process["heardAt"]
     assert on_time.stdout.startswith("needs a person: 1 to mend in failed/\ncanarysync is running: version ")
     for told in (running, stopped):
         assert told.returncode == 1, told.stderr
