@@ -6,19 +6,22 @@ import os
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
+from itertools import islice
 from pathlib import Path
 
-from canarysync import waiting
+from canarysync import sidecar, waiting
 from canarysync.candidates import ERROR_SUFFIX, Matcher
 from canarysync.config import Route
 from canarysync.deadlines import in_time
 from canarysync.discover import Scan
+from canarysync.filing import SIDECAR_MOST_BYTES
 from canarysync.folder import GONE, absence
 from canarysync.ledger import DECIDED, DONE, FAILED, Counts, Entry, Ledger
 from canarysync.model import State
+from canarysync.reading import Content, read
 from canarysync.room import no_place
 
 LISTED_MOST = 20
@@ -44,6 +47,16 @@ class OpenFile:
     held: bool = False
     attempts: int = 0
     again_at: datetime | None = None
+    assessment_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToMend:
+    """One file in failed/, and the first thing that is wrong with it, as its sidecar says."""
+
+    file: str
+    code: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +88,7 @@ class Census:
     withdrawn: int = 0
     to_mend: int = 0
     to_mend_by_code: Mapping[str, int] = field(default_factory=dict)
-    mend: Sequence[str] = ()
+    mend: Sequence[ToMend] = ()
     done_1h: int = 0
     done_24h: int = 0
     failed_24h: Mapping[str, int] = field(default_factory=dict)
@@ -85,27 +98,31 @@ class Census:
 @dataclass(frozen=True, slots=True)
 class _Folders:
     """What the folders of a route hold. ``new`` are the files that the ledger does not know of, and since when they are
-    there as they are; ``whys`` tells of the oldest ones why they wait. ``errors`` are the files in failed/ that have an
-    error sidecar."""
+    there as they are; ``whys`` tells of the oldest ones why they wait, ``idle`` of the others. ``to_mend`` has the code
+    of each file in failed/ that has an error sidecar, ``mend`` the first of them."""
 
     gone: str = ""
     obstacle: str = ""
+    idle: str = ""
     names: frozenset[str] = frozenset()
     new: Mapping[str, datetime] = field(default_factory=dict)
     whys: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
-    errors: frozenset[str] = frozenset()
+    to_mend: Mapping[str, str] = field(default_factory=dict)
+    mend: Sequence[ToMend] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Counting:
     """Counts routes' files. ``ledger`` is None before the first start. ``running``: a canarysync is at work, so that
-    what is intended is being sent. ``idle`` says why a file waits that nothing about itself keeps."""
+    what is intended is being sent. ``idle`` says why a file waits that nothing about itself keeps, ``obstacle`` why
+    nothing is sent from any route; empty when nothing stands in the way."""
 
     ledger: Ledger | None
     now: datetime
     running: bool
     idle: str
+    obstacle: str = ""
 
     def census(self, route: Route) -> Census:
         """Count a configured route's files."""
@@ -135,29 +152,34 @@ class Counting:
     # --- the folders ---------------------------------------------------------------------------------
 
     def _look(self, route: Route, route_id: str | None, known: Container[str]) -> _Folders:
-        errors = _with_errors(route.failed)
+        to_mend = self._to_mend(route_id, _with_errors(route.failed))
+        mend = [_mending(route.failed, *each) for each in islice(to_mend.items(), LISTED_MOST)]
+        folders = _Folders(to_mend=to_mend, mend=mend)
         if route_id and (gone := absence(route.drop, route_id)):
-            return _Folders(gone, errors=errors)
+            return replace(folders, gone=gone)
         scan = Scan(route.drop, Matcher(route.match))
         try:
             names = frozenset(scan)
         except (FileNotFoundError, NotADirectoryError):
-            return _Folders(GONE, errors=errors)
+            return replace(folders, gone=GONE)
         except OSError as error:
-            return _Folders(f"the drop folder cannot be listed: {error.strerror}", errors=errors)
+            return replace(folders, gone=f"the drop folder cannot be listed: {error.strerror}")
         new = _ages(route.drop, (name for name in names if name not in known))
-        return _Folders(
-            obstacle=no_place(route.drop, (route.done, route.failed)),
+        obstacle = self.obstacle or no_place(route.drop, (route.done, route.failed))
+        idle = f"not sent: {obstacle}" if obstacle else self.idle
+        return replace(
+            folders,
+            obstacle=obstacle,
             names=names,
             new=new,
-            whys={name: self._why(route, name) for name in nsmallest(LISTED_MOST, new, key=new.__getitem__)},
+            idle=idle,
+            whys={name: self._why(route, name, idle) for name in nsmallest(LISTED_MOST, new, key=new.__getitem__)},
             skipped=dict(scan.skipped),
-            errors=errors,
         )
 
-    def _why(self, route: Route, name: str) -> str:
+    def _why(self, route: Route, name: str, idle: str) -> str:
         owner_of = self.ledger.owner if self.ledger else lambda fingerprint: None
-        return waiting.reason(route.drop / name, route.max_size_bytes, owner_of, otherwise=self.idle)
+        return waiting.reason(route.drop / name, route.max_size_bytes, owner_of, otherwise=idle)
 
     # --- the sums ------------------------------------------------------------------------------------
 
@@ -173,8 +195,7 @@ class Counting:
                 missing.append(entry.name)
             else:
                 waits.append(self._told(entry))
-        waits += [OpenFile(name, folders.whys.get(name, self.idle), since) for name, since in folders.new.items()]
-        to_mend = self._to_mend(route_id, folders.errors)
+        waits += [OpenFile(name, folders.whys.get(name, folders.idle), since) for name, since in folders.new.items()]
         return Census(
             gone=folders.gone,
             obstacle=folders.obstacle,
@@ -193,9 +214,9 @@ class Counting:
             failed=ever.failed + sum(entry.state in FAILED for entry in entries),
             failed_by_code=ever.codes,
             withdrawn=ever.withdrawn,
-            to_mend=len(folders.errors),
-            to_mend_by_code=dict(Counter(to_mend.values())),
-            mend=list(to_mend)[:LISTED_MOST],
+            to_mend=len(folders.to_mend),
+            to_mend_by_code=dict(Counter(folders.to_mend.values())),
+            mend=folders.mend,
             done_1h=hour.done,
             done_24h=day.done,
             failed_24h=day.codes,
@@ -217,13 +238,14 @@ class Counting:
         interrupted = "is being sent" if self.running else "interrupted"
         return OpenFile(
             file=entry.name,
-            why="a person has decided" if entry.resolution else entry.reason or interrupted,
+            why="a person has decided: done at the next scan" if entry.resolution else entry.reason or interrupted,
             since=entry.created_at,
             entry_id=entry.id,
             state=str(entry.state),
             held=entry.held is not None and entry.resolution is None,
             attempts=entry.attempts,
-            again_at=entry.retry_at,
+            again_at=None if entry.resolution else entry.retry_at,
+            assessment_id=entry.assessment_id or None,
         )
 
 
@@ -239,6 +261,12 @@ def _ages(drop: Path, names: Iterable[str]) -> dict[str, datetime]:
         with suppress(FileNotFoundError):
             found[name] = datetime.fromtimestamp(os.lstat(drop / name).st_ctime, UTC)
     return found
+
+
+def _mending(failed: Path, file: str, code: str) -> ToMend:
+    content = read(failed / f"{file}{ERROR_SUFFIX}", SIDECAR_MOST_BYTES)
+    told = sidecar.failure(content.data) if isinstance(content, Content) else None
+    return ToMend(file, code, told.why if told else "its error sidecar cannot be read")
 
 
 def _with_errors(failed: Path) -> frozenset[str]:

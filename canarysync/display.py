@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 
+_BREAK = re.compile(r" (?!(?<=[0-9] )(?:s|min|h|days|bytes|[KMGT]iB)\b)")
 _HARMFUL = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -29,7 +31,7 @@ def _shown_character(character: str) -> str:
 
 def counted(counts: Mapping[str, int]) -> str:
     """``2 invalid, 1 refused``."""
-    return ", ".join(f"{count} {shown(what).replace('_', ' ')}" for what, count in sorted(counts.items()))
+    return ", ".join(f"{count:,} {shown(what).replace('_', ' ')}" for what, count in sorted(counts.items()))
 
 
 def short(text: str, most: int) -> str:
@@ -55,11 +57,11 @@ def columns(text: str) -> int:
 
 
 def wrapped(text: str, first: str, rest: str, width: int | None) -> str:
-    """``text`` after ``first``, broken at spaces into lines of at most ``width`` columns, the others after ``rest``. In
-    one line where there is no width (no terminal)."""
+    """``text`` after ``first``, broken at spaces into lines of at most ``width`` columns, the others after ``rest``;
+    never between a number and its unit. In one line where there is no width (no terminal)."""
     if width is None:
         return first + text
-    begin, *words = text.split(" ")
+    begin, *words = _BREAK.split(text)
     lines, used = [first + begin], columns(first + begin)
     for word in words:
         if used + 1 + columns(word) > width:

@@ -78,12 +78,13 @@ def error(entry: Entry, message: str, problems: tuple[Problem, ...], response: s
 @dataclass(frozen=True, slots=True)
 class Failure:
     """What an error sidecar says of its file. ``name``: the file's in the drop folder, None where it says none that a
-    file can have. ``missing``: the file was gone before it could be filed."""
+    file can have. ``missing``: the file was gone before it could be filed. ``why``: what is wrong, the first of it."""
 
     code: Code
     at: datetime
     name: str | None
     missing: bool
+    why: str = ""
 
 
 def failure(content: bytes) -> Failure | None:
@@ -91,13 +92,21 @@ def failure(content: bytes) -> Failure | None:
     try:
         told = json.loads(content)
         code, at = Code(told["code"]), datetime.fromisoformat(told["failedAt"]).astimezone(UTC)
-        missing = told.get("fileMissing") is True
+        missing, why = told.get("fileMissing") is True, _why(told)
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     try:
-        return Failure(code, at, _name(told.get("file")), missing)
+        return Failure(code, at, _name(told.get("file")), missing, why)
     except ValueError:
-        return Failure(code, at, None, missing)
+        return Failure(code, at, None, missing, why)
+
+
+def _why(told: dict[str, Any]) -> str:
+    """The first problem with its hint, and how many more there are; or the message, where there is no problem."""
+    first, *others = told.get("problems") or [{}]
+    words = " ".join(str(part) for part in (first.get("message") or told.get("message"), first.get("hint")) if part)
+    where = f"line {first['line']}: " if first.get("line") else ""
+    return f"{where}{words}" + (f" (and {len(others)} more)" if others else "")
 
 
 def past(content: bytes, target: str, route_id: str, endpoint: str) -> Past | None:

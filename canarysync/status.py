@@ -12,10 +12,10 @@ from pathlib import Path
 from canarysync import pulse
 from canarysync.census import Census, Counting
 from canarysync.config import Config
-from canarysync.durable import peek
+from canarysync.durable import has_room, peek
 from canarysync.errors import Exit, SetupError
 from canarysync.ledger import Hold
-from canarysync.ledger_sqlite import Access, SqliteLedger
+from canarysync.ledger_sqlite import ROOM_BYTES, Access, SqliteLedger
 from canarysync.pulse import Pulse, RoutePulse
 from canarysync.state import LEDGER_NAME, LOCK_NAME
 
@@ -77,7 +77,7 @@ def gather(config: Config, now: datetime) -> Status:
         last = pulse.read(config.state)
         process = _process(config.state, last)
         live = last if process.fresh else None
-        counting = Counting(ledger, now, bool(process.holder), _idle(process, live))
+        counting = Counting(ledger, now, bool(process.holder), _idle(process, live), _full(config.state))
         routes = [
             _watched(RouteStatus(r.name, str(r.drop), counting.census(r), hold=_hold(ledger, r.name)), last, live, now)
             for r in config.routes
@@ -158,6 +158,11 @@ def _idle(process: Process, live: Pulse | None) -> str:
     if not process.holder:
         return "until canarysync runs"
     return "until the API can be used" if live and live.api_down else "its turn will come"
+
+
+def _full(state: Path) -> str:
+    full = state.is_dir() and not has_room(state, ROOM_BYTES)
+    return f"no room for the ledger in {state}" if full else ""
 
 
 def _api(url: str, live: Pulse | None) -> ApiStatus:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import groupby
+from shlex import quote
 from typing import Any
 
 import click
@@ -22,8 +24,9 @@ _NAME_COLUMNS = 48
 _LABEL = 12
 _ITEM = "    · "
 _DO = "    → "
-_MEND = "NAME.error.json beside each says why: mend it, and drop it again"
-_DECIDE = "look at the API, then: canarysync resolve NAME --uploaded UUID, or --send-again"
+_MEND = "NAME.error.json beside each says all: mend it there, then: canarysync requeue NAME"
+_DECIDE = "look at the API: canarysync resolve {} --uploaded UUID if it is there, --send-again if not"
+_GOES_ON = "canarysync check tells more; once it is mended, all goes on by itself"
 
 
 def status_json(status: Status, max_age_s: float | None) -> dict[str, Any]:
@@ -43,6 +46,8 @@ def status_lines(status: Status, max_age_s: float | None, width: int | None) -> 
     yield click.style(wrapped(verdict(status, code, max_age_s), "", "  ", width), bold=True, fg=_COLOURS[code])
     yield page.line("", process_words(status.process, status.at), indent=0)
     yield page.line("", _api_words(status.api, status.at), indent=0)
+    if status.api.down:
+        yield page.do(_GOES_ON)
     for route in status.routes:
         yield ""
         yield from page.route(route)
@@ -60,7 +65,8 @@ def verdict(status: Status, code: Exit, max_age_s: float | None) -> str:
         "in doubt": sum(route.files.in_doubt - route.files.held for route in routes),
         "waiting": sum(route.files.waiting for route in routes),
     }
-    told = [f"{count} {what}" for what, count in parts.items() if count]
+    told = [f"{count:,} {what}" for what, count in parts.items() if count]
+    told += ["the API cannot be used"] if status.api.down else []
     for route in routes:
         if route.folder and route.files.gone:
             told.append(f"the folder of {shown(route.name)} is not to be had")
@@ -72,7 +78,11 @@ def verdict(status: Status, code: Exit, max_age_s: float | None) -> str:
             told.append(f"{shown(route.name)} was not looked at for too long")
         elif max_age_s is not None and (late := too_old(route, status.at, max_age_s)):
             told.append(f"{shown(route.name)}: {late}")
-    word = {Exit.OK: "all well", Exit.NEEDS_A_PERSON: "needs a person", Exit.TRY_AGAIN: "not done yet"}[code]
+    word = {
+        Exit.OK: "well so far" if told else "all well",
+        Exit.NEEDS_A_PERSON: "needs a person",
+        Exit.TRY_AGAIN: "not done yet",
+    }[code]
     return f"{word}: {', '.join(told)}" if told else word
 
 
@@ -116,8 +126,10 @@ class _Page:
         yield click.style(shown(route.name), bold=True) + f"  {shown(route.folder) or '(not in the config)'}"
         if files.gone and route.folder:
             yield self.line("", shown(files.gone, 1000), colour="red")
+            yield self.do(_GOES_ON)
         if files.obstacle:
-            yield self.line("", f"nothing is sent: {shown(files.obstacle)}", colour="red")
+            yield self.line("", f"nothing is sent: {shown(files.obstacle, 1000)}", colour="red")
+            yield self.do(_GOES_ON)
         if route.hold:
             yield from self._hold(route.name, route.hold)
         yield self.line("", _sum(files))
@@ -135,7 +147,7 @@ class _Page:
         why = f": {shown(hold.reason)}" if hold.reason else ""
         words = f"on hold since {for_people(hold.at)} by {shown(hold.by)}{why}"
         yield self.line("", words, colour="yellow")
-        yield self._do(f"its files stay in drop/ until: canarysync release {shown(route)}")
+        yield self.do(f"its files stay in drop/ until: canarysync release {shown(route)}")
 
     def _watch(self, route: RouteStatus) -> Iterator[str]:
         watch = route.watch
@@ -149,19 +161,21 @@ class _Page:
     def _rates(self, files: Census) -> Iterator[str]:
         if not files.done and not files.failed:
             return
-        words = f"{files.done_1h} done in the last hour, {files.done_24h} in 24 h"
+        words = f"{files.done_1h:,} done in the last hour, {files.done_24h:,} in 24 h"
         failed = sum(files.failed_24h.values())
-        yield self.line("rate", words + (f"; {failed} failed in 24 h ({counted(files.failed_24h)})" if failed else ""))
+        yield self.line("rate", words + (f"; {failed:,} failed in 24 h" if failed else ""))
         if files.withdrawn:
-            yield self.line("withdrawn", f"{files.withdrawn} taken back before they were sent")
+            yield self.line("withdrawn", f"{files.withdrawn:,} taken back before they were sent")
 
     def _waiting(self, route: RouteStatus) -> Iterator[str]:
         files = route.files
         if files.waiting:
             age = f", the oldest for {_ago(files.oldest_at, self._now)}" if files.oldest_at else ""
-            yield self.line("waiting", f"{files.waiting}{age}", colour="yellow")
+            yield self.line("waiting", f"{files.waiting:,}{age}", colour="yellow")
+        named = {each.why for each in files.waits[:_NAMED_MOST]}
         for why, count in (route.watch.troubles if route.watch else {}).items():
-            yield self._item(f"{count} of them: {shown(why)}")
+            if why not in named:
+                yield self._item(f"{count:,} of them: {shown(why)}")
         yield from self._named(files.waits, files.waiting)
         if files.unfiled:
             yield self.line("not moved", "the outcome is known, but these are still in drop/", colour="yellow")
@@ -170,28 +184,44 @@ class _Page:
     def _doubts(self, route: RouteStatus) -> Iterator[str]:
         files = route.files
         if files.in_doubt:
-            held = f", {files.held} held for a person" if files.held else ""
-            yield self.line("in doubt", f"{files.in_doubt}{held}", colour="yellow")
+            many = "" if files.held == files.in_doubt else f"{files.held:,} "
+            held = f", {many}held for a person" if files.held else ""
+            yield self.line("in doubt", f"{files.in_doubt:,}{held}", colour="yellow")
             yield from self._named(files.doubts, files.in_doubt)
         if files.held:
-            do = _DECIDE if route.folder else "put the route back into the config, and start canarysync"
-            yield self._do(do)
+            name = next((quote(shown(each.file)) for each in files.doubts if each.held), "") if files.held == 1 else ""
+            do = (
+                _DECIDE.format(name or "NAME")
+                if route.folder
+                else "put the route back into the config, and start canarysync"
+            )
+            yield self.do(do)
 
     def _mend(self, files: Census) -> Iterator[str]:
         if files.to_mend:
-            words = f"{files.to_mend} in failed/ ({counted(files.to_mend_by_code)})"
+            words = f"{files.to_mend:,} in failed/ ({counted(files.to_mend_by_code)})"
             yield self.line("to mend", words, colour="yellow")
-            for name in files.mend[:_NAMED_MOST]:
-                yield self._item(self._name(name))
+            yield from self._items([(each.file, shown(each.why, 600)) for each in files.mend[:_NAMED_MOST]])
             yield from self._more(files.to_mend)
-            yield self._do(_MEND)
+            yield self.do(_MEND)
+        elif files.failed and not (files.gone or files.obstacle or files.unfiled):
+            yield self.line("to mend", "nothing: what failed has left failed/")
 
     def _named(self, files: Sequence[OpenFile], count: int) -> Iterator[str]:
-        for each in files[:_NAMED_MOST]:
-            again = f"; again {_until(each.again_at, self._now)}" if each.again_at else ""
-            tries = f" (attempts: {each.attempts})" if each.attempts > 1 else ""
-            yield self._item(f"{self._name(each.file)}: {shown(each.why, 600)}{again}{tries}")
+        yield from self._items([(each.file, self._why(each)) for each in files[:_NAMED_MOST]])
         yield from self._more(count)
+
+    def _why(self, each: OpenFile) -> str:
+        again = f"; again {_until(each.again_at, self._now)}" if each.again_at else ""
+        tries = f" (attempts: {each.attempts})" if each.attempts > 1 else ""
+        # What a person needs to look for it at the API.
+        where = f"; assessment {shown(each.assessment_id)}, {for_people(each.since)}" if each.held else ""
+        return f"{shown(each.why, 600)}{again}{tries}{where}"
+
+    def _items(self, told: Sequence[tuple[str, str]]) -> Iterator[str]:
+        """Names and words; those with the same words in one item."""
+        for words, files in groupby(told, lambda each: each[1]):
+            yield self._item(f"{', '.join(self._name(file) for file, _ in files)}: {words}")
 
     def _more(self, count: int) -> Iterator[str]:
         if count > _NAMED_MOST:
@@ -202,7 +232,7 @@ class _Page:
             words = " ".join(short(word, max(self._width - len(_ITEM), 20)) for word in words.split(" "))
         return wrapped(words, _ITEM, " " * len(_ITEM), self._width)
 
-    def _do(self, remedy: str) -> str:
+    def do(self, remedy: str) -> str:
         return wrapped(remedy, _DO, " " * len(_DO), self._width)
 
     def _name(self, name: str) -> str:
@@ -212,9 +242,8 @@ class _Page:
 
 
 def _sum(files: Census) -> str:
-    failed = f" ({counted(files.failed_by_code)})" if files.failed_by_code else ""
-    parts = f"{files.waiting} waiting + {files.in_doubt} in doubt + {files.done} done + {files.failed} failed{failed}"
-    return f"seen {files.seen} {'≠' if files.missing else '='} {parts}"
+    parts = f"{files.waiting:,} waiting + {files.in_doubt:,} in doubt + {files.done:,} done + {files.failed:,} failed"
+    return f"seen {files.seen:,} {'≠' if files.missing else '='} {parts}"
 
 
 def _missing(files: Census) -> str:

@@ -203,7 +203,7 @@ def test_failures_are_taken_back_in_too(site: Site) -> None:
 
     told = json.loads(site.told("status", "--json").stdout)["routes"][0]
     assert before.outcomes[Outcome.FAILED] == told["failed"] == 2
-    assert told["failed_by_code"] == {"invalid": 1, "refused": 1}
+    assert told["failedByCode"] == {"invalid": 1, "refused": 1}
 
 
 def test_sidecars_that_are_none_are_passed_over(site: Site, sandbox: Sandbox) -> None:

@@ -158,7 +158,7 @@ def test_several_of_one_name_are_told_apart_by_their_ids(site: Site, sandbox: Sa
     hold(site, sandbox, number=1, taken=False)
 
     code, told = refused(site, "visit.json", "--send-again")
-    ids = [doubt["entry_id"] for doubt in status(site)["doubts"]]
+    ids = [doubt["entryId"] for doubt in status(site)["doubts"]]
     assert code == Exit.NEEDS_A_PERSON
     assert all(entry_id in told for entry_id in ids)
 

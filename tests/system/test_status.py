@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from canarysync import pulse
-from canarysync.census import Census, OpenFile
+from canarysync.census import Census, Counting, OpenFile, ToMend
 from canarysync.display import columns
 from canarysync.errors import Exit
 from canarysync.pulse import RoutePulse
@@ -189,7 +189,8 @@ def test_a_page_fits_its_terminal_and_is_whole_without_one() -> None:
     found = made(
         Census(
             waiting=10_000, waits=files, in_doubt=5, held=5, doubts=files, unfiled=files, missing=ODD[4:],
-            failed=10_000, failed_by_code=codes, to_mend=10_000, to_mend_by_code=codes, mend=ODD,
+            failed=10_000, failed_by_code=codes, to_mend=10_000, to_mend_by_code=codes,
+            mend=[ToMend(name, "invalid", "line 1: `x` is not a known key.") for name in ODD],
         )
     )  # fmt: skip
 
@@ -201,3 +202,41 @@ def test_a_page_fits_its_terminal_and_is_whole_without_one() -> None:
     assert all(
         told in whole for told in (r"a\x1b[31m\nb.json", "x" * 250 + ".json", r"\xff\xfe.yaml", ODD[3], "a b.json")
     )
+
+
+def test_files_that_wait_for_the_same_stand_in_one_item() -> None:
+    files = [OpenFile(f"{n}.json", "until canarysync runs", NOW) for n in range(3)]
+    found = page(made(Census(waiting=3, waits=files)))
+    assert "· 0.json, 1.json, 2.json: until canarysync runs" in found
+
+
+def test_what_keeps_all_files_stands_in_the_first_line_with_its_remedy() -> None:
+    away = replace(made(waiting(1)), api=ApiStatus("https://api", "the API does not accept the API key (HTTP 401)"))
+    assert page(away).startswith("\x1b[33m\x1b[1mnot done yet: 1 waiting, the API cannot be used")
+    assert "→ canarysync check tells more; once it is mended, all goes on by itself" in page(away)
+    assert "well so far: 1 waiting" in "\n".join(status_lines(waiting_for_a_minute := made(waiting(1)), 600.0, None))
+    assert exit_code(waiting_for_a_minute, 600.0) == Exit.OK
+
+
+def test_what_is_wrong_with_a_failed_file_is_told(site: Site) -> None:
+    site.put("a.json", json.dumps({**score(1), "scoretype": "sum"}))
+    site.once()
+    found = page(status(site))
+    assert "· a.json: line 1: `scoretype` is not a known key. Did you mean `scoreType`?" in found
+    for path in site.failed.iterdir():
+        path.unlink()
+    assert "to mend     nothing: what failed has left failed/" in page(status(site))
+
+
+def test_of_a_held_score_all_is_told_that_a_person_needs_to_look_for_it(site: Site, sandbox: Sandbox) -> None:
+    hold(site, sandbox)
+    found = page(status(site))
+    assert f"; assessment {score(1)['assessmentId']}, " in found
+    assert "canarysync resolve held.json --uploaded UUID" in found
+
+
+def test_a_full_disk_of_the_ledger_is_why_files_wait(site: Site) -> None:
+    site.put("a.json", score(1))
+    full = Counting(None, NOW, running=True, idle="its turn will come", obstacle="no room for the ledger in /x")
+    census = full.census(site.config.routes[0])
+    assert (census.obstacle, census.waits[0].why) == (full.obstacle, f"not sent: {full.obstacle}")
