@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from canarysync import reading
-from canarysync.candidates import syntax_of
+from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX, syntax_of
 from canarysync.model import Code, Kind, Rejection
 from canarysync.parse import parse
 from canarysync.reading import NotRead
@@ -13,6 +13,11 @@ from canarysync.sidecar import message_for
 from canarysync.validate import validate
 
 _MOST_BYTES = 16 << 20  # the most that a route's max_size may say
+
+
+def is_sidecar(path: Path) -> bool:
+    """Whether a file is one of ours, and no score file, by its name."""
+    return path.name.endswith((RECEIPT_SUFFIX, ERROR_SUFFIX))
 
 
 def verdict(path: Path) -> Rejection | None:

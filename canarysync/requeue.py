@@ -98,6 +98,8 @@ def requeue(config: Config, routes: Sequence[Route], wanted: Wanted, *, dry_run:
         for route in routes:
             plan = _plan(route, ledger, wanted)
             found += plan if dry_run else _carry_out(route, plan)
+    if any(not failed.file for failed in found):  # a route cannot be looked at: who knows what is there?
+        return found
     return found + [Failed("", name, Fate.UNKNOWN) for name in wanted.unmet(found)]
 
 

@@ -12,7 +12,7 @@ from canarysync import schema
 
 _WIDTH = 80  # of a description, its indentation and comment sign not counted
 _HEAD = """\
-# The configuration of canarysync. After a change: `canarysync check`, then restart it.
+# The configuration of canarysync. After a change: `canarysync check`, then reload it.
 # A key behind # shows its default, or an example where it has none. Relative paths are
 # relative to this file.
 """

@@ -69,9 +69,11 @@ def life_lines(entry: Entry, life: Sequence[Happening], routes: Mapping[str, str
     """An entry's head line, then its life."""
     state = f"{entry.state.replace('_', ' ')}{', removed' if entry.removed else ''}"
     yield click.style(shown(entry.name), bold=True) + f"  {state}  (route {routes.get(entry.route_id, '?')})"
-    yield f"  entry {entry.id}"
+    yield f"  entry       {entry.id}"
+    if entry.assessment_id:
+        yield f"  assessment  {entry.assessment_id}"
     if entry.uuid:
-        yield f"  uuid  {entry.uuid}"
+        yield f"  uuid        {entry.uuid}"
     if entry.possible_duplicate:
         yield "  the API has, or may have, a second score like it"
     for happening in life:
@@ -136,16 +138,18 @@ def tally_lines(tally: Tally) -> Iterator[str]:
     yield click.style(tally.route, bold=True) + f"  {shown(str(tally.folder), 1000)}"
     if tally.trouble:
         yield click.style(f"  {shown(tally.trouble, 1000)}", fg="red")
+        if not tally.counts:
+            return
     seen = tally.counts.total() - tally.counts[Verdict.GONE]
-    bad = [f" + {tally.counts[verdict]} {_words(verdict)}" for verdict in _MEANT if tally.counts[verdict]]
-    yield f"  looked at {seen} = {tally.counts[Verdict.FINE]} fine{''.join(bad)}"
+    bad = [f" + {tally.counts[verdict]:,} {_words(verdict)}" for verdict in _MEANT if tally.counts[verdict]]
+    yield f"  looked at {seen:,} = {tally.counts[Verdict.FINE]:,} fine{''.join(bad)}"
     if gone := tally.counts[Verdict.GONE]:
         doubt = "is done/ mounted?" if tally.all_gone else "archived?"
-        yield f"  besides, {gone} of the ledger's done files are gone with their receipts: {doubt}"
+        yield f"  besides, {gone:,} of the ledger's done files are gone with their receipts: {doubt}"
     for finding in tally.findings:
         yield f"  · {finding.folder}/{shown(finding.file)}: {_MEANT[finding.verdict]}"
     if more := tally.bad - len(tally.findings):
-        yield f"  … and {more} more; --audit FILE lists them all"
+        yield f"  … and {more:,} more; --audit FILE lists them all"
 
 
 def tally_json(tally: Tally) -> dict[str, Any]:

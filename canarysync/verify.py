@@ -127,7 +127,8 @@ class Means:
 def sidecars(config: Config, route: str | None) -> int:
     """How many there are to look at."""
     folders = [folder for each in _chosen(config, route) for folder in (each.done, each.failed)]
-    return sum(name.endswith((RECEIPT_SUFFIX, ERROR_SUFFIX)) for folder in folders for name in _names(folder))
+    there = [folder for folder in folders if folder.is_dir()]  # of the others it is told elsewhere
+    return sum(name.endswith((RECEIPT_SUFFIX, ERROR_SUFFIX)) for folder in there for name in _names(folder))
 
 
 def verify(config: Config, route: str | None, audit: Path | None, means: Means) -> list[Tally]:

@@ -75,6 +75,16 @@ def problem_line(file: str, problem: Problem) -> str:
     return "\n".join(lines)
 
 
+def verdicts_lines(verdicts: Sequence[tuple[str, Rejection | None]], left_alone: int) -> Iterator[str]:
+    """What ``validate`` says, with the sum in the end where one file is not all."""
+    for verdict in verdicts:
+        yield from verdict_lines(*verdict)
+    if len(verdicts) + left_alone != 1:
+        bad = Counter(str(rejection.code) for _, rejection in verdicts if rejection)
+        told = f"{len(verdicts):,} files: {len(verdicts) - bad.total():,} valid, {bad.total():,} not{_codes(bad)}"
+        yield told + (f"; {left_alone:,} sidecars left alone" if left_alone else "")
+
+
 def verdict_lines(file: str, rejection: Rejection | None) -> Iterator[str]:
     """What ``validate`` says of one file."""
     if rejection is None:
@@ -95,14 +105,14 @@ def verdict_json(file: str, rejection: Rejection | None) -> dict[str, Any]:
 
 def summary_line(summary: Summary) -> str:
     """``12 uploaded, 1 failed (1 syntax), 2 waiting (2 deferred)``; what did not happen is left out."""
-    parts = [f"{summary.outcomes[outcome]} {outcome}" for outcome in Outcome if summary.outcomes[outcome]]
+    parts = [f"{summary.outcomes[outcome]:,} {outcome}" for outcome in Outcome if summary.outcomes[outcome]]
     parts = [part + _codes(summary.codes) if part.endswith("failed") else part for part in parts]
     if summary.left:
-        parts.append(f"{summary.left.total()} waiting{_codes(summary.left)}")
+        parts.append(f"{summary.left.total():,} waiting{_codes(summary.left)}")
     if summary.held:
-        parts.append(f"{summary.held} held for a person")
+        parts.append(f"{summary.held:,} held for a person")
     if summary.skipped:
-        parts.append(f"{summary.skipped.total()} left alone{_codes(summary.skipped)}")
+        parts.append(f"{summary.skipped.total():,} left alone{_codes(summary.skipped)}")
     parts += [f"the folder of {name} is gone" for name in summary.gone]
     parts += [f"the route {name} is on hold" for name in summary.on_hold]
     return ", ".join(parts) or "nothing to do"

@@ -189,13 +189,9 @@ class _Page:
             yield self.line("in doubt", f"{files.in_doubt:,}{held}", colour="yellow")
             yield from self._named(files.doubts, files.in_doubt)
         if files.held:
-            name = next((quote(shown(each.file)) for each in files.doubts if each.held), "") if files.held == 1 else ""
-            do = (
-                _DECIDE.format(name or "NAME")
-                if route.folder
-                else "put the route back into the config, and start canarysync"
-            )
-            yield self.do(do)
+            held_files = [quote(shown(each.file)) for each in files.doubts if each.held]
+            decide = _DECIDE.format(held_files[0] if files.held == len(held_files) == 1 else "NAME")
+            yield self.do(decide if route.folder else "put the route back into the config, and start canarysync")
 
     def _mend(self, files: Census) -> Iterator[str]:
         if files.to_mend:
@@ -215,7 +211,8 @@ class _Page:
         again = f"; again {_until(each.again_at, self._now)}" if each.again_at else ""
         tries = f" (attempts: {each.attempts})" if each.attempts > 1 else ""
         # What a person needs to look for it at the API.
-        where = f"; assessment {shown(each.assessment_id)}, {for_people(each.since)}" if each.held else ""
+        asked = each.assessment_id if each.held else None
+        where = f"; assessment {shown(asked)}, {for_people(each.since)}" if asked else ""
         return f"{shown(each.why, 600)}{again}{tries}{where}"
 
     def _items(self, told: Sequence[tuple[str, str]]) -> Iterator[str]:

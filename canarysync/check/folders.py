@@ -23,6 +23,13 @@ from canarysync.mounts import mount_at
 from canarysync.settle import quiet_period_s
 from canarysync.state import LEDGER_NAME, LOCK_NAME
 
+_NO_RIGHT = "give the service's user the right to write there, or run this as that user"
+_REMEDIES = {
+    errno.ENOSPC: "make room on it",
+    errno.EDQUOT: "make room on it, or raise the quota of the service's user",
+    errno.EROFS: "mount it for writing",
+}
+
 
 def route(config_route: Route, state: Path) -> Iterator[Finding]:
     """Everything about one route, in the order in which one would mend it."""
@@ -53,7 +60,7 @@ def _folder(role: str, folder: Path, group: str | None) -> Iterator[Finding]:
         durable.sync_folder(folder)
     except OSError as error:
         text = f"{folder}: a file cannot be created and renamed there ({os.strerror(error.errno or 0)})"
-        yield problem(role, text, "give the service's user the right to write there, or run this as that user")
+        yield problem(role, text, _REMEDIES.get(error.errno or 0, _NO_RIGHT))
         return
     finally:
         with suppress(OSError):

@@ -94,7 +94,7 @@ def _room_on(folder: Path, need: int) -> Finding:
         why = f"{text}, {told_bytes(need)} needed" if free < need else f"{mount.point} has no inodes left"
         return problem("room", f"{why}: nothing is sent", "make room on it")
     if free < _LITTLE_ROOM_BYTES or (names is not None and names < _FEW_INODES):
-        return warning("room", text + (f", {names} inodes" if names is not None else ""), "make room on it soon")
+        return warning("room", text + (f", {names:,} inodes" if names is not None else ""), "make room on it soon")
     return ok("room", text)
 
 

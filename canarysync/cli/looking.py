@@ -133,12 +133,15 @@ def verify(
 @click.argument("files", nargs=-1, required=True, type=PATH)
 @json_option
 def validate(files: tuple[Path, ...], json_wanted: bool) -> None:
-    """Check score files against the schema, without a configuration and without sending anything."""
+    """Check score files against the schema, without a configuration and without sending anything.
+
+    The sidecars among them are left alone, so that failed/* will do.
+    """
     from canarysync import offline, views
 
-    verdicts = [(str(file), offline.verdict(file)) for file in files]
+    verdicts = [(str(file), offline.verdict(file)) for file in files if not offline.is_sidecar(file)]
     if json_wanted:
         click.echo(views.as_json([views.verdict_json(*verdict) for verdict in verdicts]))
     else:
-        print_lines(line for verdict in verdicts for line in views.verdict_lines(*verdict))
+        print_lines(views.verdicts_lines(verdicts, left_alone=len(files) - len(verdicts)))
     raise SystemExit(Exit.NEEDS_A_PERSON if any(rejection for _, rejection in verdicts) else Exit.OK)

@@ -101,6 +101,10 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 
+_HINTS = {
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_READONLY: "run this as the service's user (sudo -u USER); or is its disk mounted read-only?",
+}
 _DAMAGED_HINT = "start canarysync (again): it sets the database aside, and makes another from the receipts"
 
 
@@ -387,11 +391,14 @@ def _check_after_unclean_stop(connection: sqlite3.Connection, path: Path) -> Non
 
 def trouble(operation: str, path: Path, error: Exception) -> LedgerError:
     """An error of SQLite as ours. SQLite's words name tables and columns, never values."""
-    hint = _DAMAGED_HINT if _tells_of_damage(error) else "is the disk full, or read-only?"
+    hint = _DAMAGED_HINT if _tells_of_damage(error) else _HINTS.get(_code(error), "canarysync check tells more")
     return LedgerError(f"{operation} the ledger", str(path), str(error), hint)
 
 
 def _tells_of_damage(error: Exception) -> bool:
     """Our statements are right, and so is our data: what is wrong with them is wrong with the file."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
-    return code in _DAMAGED or isinstance(error, UnicodeDecodeError)
+    return _code(error) in _DAMAGED or isinstance(error, UnicodeDecodeError)
+
+
+def _code(error: Exception) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF  # the low byte is the primary code

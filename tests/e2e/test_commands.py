@@ -91,13 +91,17 @@ def test_validate_tells_all_problems_with_their_places(tmp_path: Path) -> None:
     (tmp_path / "good.json").write_text(json.dumps(score(1)))
     (tmp_path / "bad.json").write_text('{"assessmentId": "x",\n "extradata": {}}')
     command = [sys.executable, "-m", "canarysync", "validate", "good.json", "bad.json", "missing.json"]
+    command.append("bad.json.error.json")
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert told.returncode == 1
     lines = told.stdout.splitlines()
     assert lines[0] == "good.json: valid"
     assert any(line.startswith("bad.json:1:18: ") for line in lines)
     assert any(line.startswith("bad.json:2:2: ") and "extradata" in line for line in lines)
-    assert lines[-1] == "missing.json: There is no such file."
+    assert lines[-2:] == [
+        "missing.json: There is no such file.",
+        "3 files: 1 valid, 2 not (1 invalid, 1 unreadable); 1 sidecars left alone",
+    ]
 
 
 def test_check_probes_everything_and_changes_nothing(site: Site, sandbox: Sandbox) -> None:

@@ -236,6 +236,7 @@ def test_folders_that_are_not_there_are_told(site: Site, what: Callable[[Site], 
     assert left.fate is Fate.LEFT
     assert why in left.why
     assert "visit.json" not in os.listdir(site.drop)
+    assert again(site, "other.json") == [left], "whether that is there nobody knows"
 
 
 # --- which ones ------------------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ def test_several_of_one_name_are_told_apart_by_their_ids(site: Site, sandbox: Sa
     assert all(entry_id in told for entry_id in ids)
 
     resolve(site, ids[1], "--send-again")
-    assert status(site)["doubts"][1]["why"] == "a person has decided"
+    assert status(site)["doubts"][1]["why"] == "a person has decided: done at the next scan"
     assert status(site)["held"] == 1, "of two"
     assert site.once().outcomes.total() == 1
 

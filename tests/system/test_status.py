@@ -219,7 +219,7 @@ def test_what_keeps_all_files_stands_in_the_first_line_with_its_remedy() -> None
 
 
 def test_what_is_wrong_with_a_failed_file_is_told(site: Site) -> None:
-    site.put("a.json", json.dumps({**score(1), "scoretype": "sum"}))
+    site.put("a.json", json.dumps(score(1)).replace("scoreType", "scoretype"))
     site.once()
     found = page(status(site))
     assert "· a.json: line 1: `scoretype` is not a known key. Did you mean `scoreType`?" in found

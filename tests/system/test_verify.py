@@ -221,7 +221,7 @@ def test_the_commands(site: Site) -> None:
         of_uuid = json.loads("".join(history_json(ledger, Wanted(uuid=uuid.upper()))))
         assert len(json.loads("".join(history_json(ledger, Wanted(since=datetime(2020, 1, 1, tzinfo=UTC)))))) == 6
         assert json.loads("".join(history_json(ledger, Wanted(since=datetime(2999, 1, 1, tzinfo=UTC))))) == []
-        assert len(list(history_lines(ledger, Wanted("v*.json")))) == 12
+        assert len(list(history_lines(ledger, Wanted("v*.json")))) == 14
         assert len(list(history_lines(ledger, Wanted(route="clinic")))) == 6
     assert [event["event"] for event in of_uuid] == ["intended", "uploaded", "filed"]
     unknown = site.cli("history", "nobody.json", *config)
@@ -241,3 +241,14 @@ def test_the_commands(site: Site) -> None:
 )
 def test_since(text: str, at: datetime | None) -> None:
     assert since(text, datetime(2026, 3, 10, 12, tzinfo=UTC)) == at
+
+
+def test_a_folder_that_is_not_there_is_told_and_tried_again(site: Site) -> None:
+    fill(site, "visit.json")
+    site.done.rename(site.home / "elsewhere")
+
+    told = site.told("verify")
+
+    assert (told.returncode, told.stderr) == (75, "")
+    assert f"cannot list {site.done}" in told.stdout
+    assert "looked at" not in told.stdout

@@ -83,3 +83,8 @@ def test_wrapped_loses_nothing_and_fits(words: list[str], width: int) -> None:
     lines = wrapped(" ".join(words), "first ", "      ", width).split("\n")
     assert all(columns(line) <= max(width, 6 + 24) for line in lines)
     assert " ".join(line[6:] for line in lines) == " ".join(words)
+
+
+def test_a_number_is_not_parted_from_its_unit() -> None:
+    assert wrapped("next try in 5 s", "", "  ", 13) == "next try in\n  5 s"
+    assert wrapped("of 12 files", "", "  ", 7) == "of 12\n  files"

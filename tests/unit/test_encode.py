@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canarysync.encode import encode
-from canarysync.model import Document, JsonValue, Number, Syntax
+from canarysync.encode import encode, members
+from canarysync.model import Document, Identity, JsonValue, Number, Problem, Syntax
 from canarysync.parse import MAX_DEPTH, parse
 
 SPELLINGS = [
@@ -73,3 +73,8 @@ def test_what_was_encoded_reads_back_the_same(value: JsonValue) -> None:
     assert isinstance(document, Document)
     # A high and a low surrogate side by side are one character once they have been through JSON.
     assert encode(document.value) == data
+
+
+def test_members_are_in_camel_case_and_their_values_as_they_are() -> None:
+    assert members(Problem("m", "/a_b"))["path"] == "/a_b"
+    assert list(members(Identity("f", "m", "n")))[:2] == ["fingerprint", "matchKey"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canarysync.instant import Instant, parse_instant, why_not
+from canarysync.instant import Instant, for_people, for_programs, parse_instant, why_not
 
 ACCEPTED = [
     # (section, text, seconds since 1970-01-01T00:00:00Z)
@@ -147,3 +147,9 @@ def test_agrees_with_datetime(when: datetime, offset_min: int) -> None:
 @given(st.text(alphabet="0123456789TtZz:+-., 6\n", max_size=40))
 def test_every_text_is_an_instant_or_gets_a_hint(text: str) -> None:
     assert parse_instant(text) is not None or why_not(text)
+
+
+def test_times_are_written_in_utc_for_programs_and_for_people() -> None:
+    at = datetime(2026, 3, 2, 9, 14, 7, 310_999, tzinfo=timezone(timedelta(hours=1)))
+    assert for_programs(at) == "2026-03-02T08:14:07.310Z"
+    assert (for_people(at), for_people(at, seconds=True)) == ("2026-03-02 08:14Z", "2026-03-02 08:14:07Z")
