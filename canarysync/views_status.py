@@ -174,7 +174,7 @@ class _Page:
             yield self.line("waiting", f"{files.waiting:,}{age}", colour="yellow")
         named = {each.why for each in files.waits[:_NAMED_MOST]}
         for why, count in (route.watch.troubles if route.watch else {}).items():
-            if why not in named:
+            if why not in named and not files.obstacle:  # which says it already
                 yield self._item(f"{count:,} of them: {shown(why)}")
         yield from self._named(files.waits, files.waiting)
         if files.unfiled:
