@@ -11,17 +11,19 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 from canarysync.calls import Calls
-from canarysync.config import DoubtPolicy, Route
+from canarysync.config import Config, DoubtPolicy, Route
 from canarysync.errors import LedgerError
 from canarysync.folder import make_folders
 from canarysync.lane import Key, Lane
-from canarysync.ledger import Ledger
+from canarysync.ledger import Hold, Ledger
 from canarysync.ledger_sqlite import SqliteLedger
 from canarysync.outcomes import Tools
 from canarysync.pipeline import Pipeline
+from canarysync.requeue import Fate, Wanted, requeue
 from canarysync.retry import RetryPolicy
 from canarysync.step import FINAL, Step
 from tests.system.faults import Crash, os_error
@@ -172,6 +174,24 @@ class World:
                 if (name, key.name) != (place[0], place[1].name) and route_id is not None:
                     self._pass((name, key), settled=True, may_send=True)
         self.api.route = mine
+
+    # --- what people call beside it ------------------------------------------------------------------
+
+    def hold(self, route: str) -> None:
+        route_id = self.ledger.route_id(route)
+        if route_id is not None:
+            self.tally["holds"] += 1
+            self.ledger.hold(route_id, Hold(self.clock.now(), "somebody"))
+
+    def release(self, route: str) -> None:
+        self.ledger.release(self.ledger.route_id(route) or "")
+
+    def requeue(self) -> None:
+        beside = cast(Config, SimpleNamespace(state=self.home))
+        found = requeue(beside, list(self.routes.values()), Wanted())
+        self.tally["requeued"] += sum(failed.fate is Fate.BACK for failed in found)
+
+    # --- in the end ----------------------------------------------------------------------------------
 
     def settle(self) -> dict[Place, Step]:
         """Let everything run, with nothing in the way, until it stands still; what was heard last of what is left."""

@@ -118,6 +118,14 @@ class Sync(RuleBasedStateMachine):
             self.heard(place, self.world.visit(place, settled=settled, may_send=may_send, trouble=trouble))
         self.world.heal()
 
+    @rule(route=routes, stopped=st.booleans())
+    def hold_or_release(self, route: str, stopped: bool) -> None:
+        (self.world.hold if stopped else self.world.release)(route)
+
+    @rule()
+    def requeue(self) -> None:
+        self.world.requeue()
+
     def found(
         self, acts: list[Act], wait_s: float, put: str | None, look: str | None, trouble: Trouble | None
     ) -> list[Place]:
@@ -129,6 +137,8 @@ class Sync(RuleBasedStateMachine):
         return self.world.scan(trouble)
 
     def settle(self) -> None:
+        for route in ROUTES:
+            self.world.release(route)
         left = self.world.settle()
         self.world.restart()
         self.world.scan()  # which opens the routes again, and clears up
