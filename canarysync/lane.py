@@ -269,7 +269,7 @@ class Lane:
             chunk.finished, self._scan = True, None
             self.skipped = dict(scan.skipped)
             self._leave_bookmark()
-            if self._retention is not None:
+            if self._retention is not None and self.hold is None:  # nothing vanishes that a person may look into
                 self._retention.turn()
         return chunk
 

@@ -65,6 +65,19 @@ def test_what_is_old_goes_and_is_a_duplicate_still(site: Site, sandbox: Sandbox)
     assert len(stored(sandbox)) == 2
 
 
+def test_nothing_goes_from_a_route_on_hold(site: Site) -> None:
+    site.put("old.json", score(1))
+    site.once()
+    age(site, 31)
+    site.told("hold", "clinic")
+    site.once()
+    assert site.filed() == ["old.json"]
+
+    site.told("release", "clinic")
+    site.once()
+    assert site.filed() == []
+
+
 def _of_another_uuid(site: Site, name: str) -> None:
     path = site.done / f"{name}.receipt.json"
     path.write_text(path.read_text().replace(site.receipt(name)["uuid"], site.receipt("fine.json")["uuid"]))
