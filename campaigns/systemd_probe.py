@@ -119,7 +119,6 @@ def forbidden(folder: str) -> dict[str, Callable[[], object]]:
         "see what is in /root": _find_in("/root"),
         "see others' temporary files": _read("/tmp/of-others"),
         "see the first process": _see_first_process,
-        "read /proc/meminfo": _read("/proc/meminfo"),
         "read the kernel's log": _read("/dev/kmsg"),
         "open a disk or memory": _read("/dev/mem"),
         "gain rights by a setuid program": _run_setuid,

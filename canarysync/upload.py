@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from canarysync import __version__
 from canarysync.answers import Answer, NoAnswer, Reply
 from canarysync.config import Api as ApiConfig
 from canarysync.deadlines import Deadlines
+from canarysync.errors import SetupError
 from canarysync.model import Score
 from canarysync.schema.formats import is_loopback
 from canarysync.workers import elsewhere
@@ -106,6 +108,7 @@ class Http:
     def __init__(self, config: ApiConfig, environment: Mapping[str, str]) -> None:
         self.observer: Callable[[str, Reply, float], None] = lambda call, reply, seconds: None
         """Told of every request: the last part of its path, what came back, and how long it took."""
+        _check_authorities(config.ca_bundle)
         self._base = config.url.rstrip("/")
         self._timeout = (config.connect_timeout_s, config.read_timeout_s)
         self._most_s = config.connect_timeout_s + 2 * config.read_timeout_s
@@ -213,6 +216,16 @@ class Api:
     def score(self, uuid: str, token: str) -> Reply:
         """GET score: one score."""
         return self._http.request("GET", f"/v2/org/score/{uuid}", {"Authorization": f"Bearer {token}"})
+
+
+def _check_authorities(bundle: Path | None) -> None:
+    """Raise SetupError where no certificate could ever be accepted: each request would look as if it was in doubt."""
+    try:
+        if bundle is not None:
+            ssl.create_default_context(cafile=bundle)
+    except OSError as error:  # SSLError is one
+        cause = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "it holds no certificate"
+        raise SetupError("read the CA bundle", str(bundle), cause or "", "name a PEM file in api.ca_bundle") from None
 
 
 def authorities(config: ApiConfig) -> str:

@@ -9,6 +9,7 @@ import http.client
 import socket
 import ssl
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import requests
@@ -18,7 +19,8 @@ from urllib3.connection import HTTPSConnection
 
 from canarysync.answers import NoAnswer
 from canarysync.config import Api
-from canarysync.upload import _no_answer, proxies
+from canarysync.errors import SetupError
+from canarysync.upload import Http, _no_answer, proxies
 
 HOST = "rest.eus.canaryspeech.com"
 POOL = HTTPSConnectionPool(HOST)
@@ -200,3 +202,15 @@ def test_a_proxy_that_opens_no_tunnel_was_not_handed_the_request(answer: str) ->
     """http.client raises this while it asks for the tunnel, before any request goes through it."""
     error = requests.exceptions.ProxyError(retried(no_proxy(OSError(f"Tunnel connection failed: {answer}"))))
     assert _no_answer(error) == NoAnswer(sent=False, reason="the proxy does not let us through")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(None, "No such file"), (b"", "no certificate"), (b"\xff\x00", "no certif")]
+)
+def test_a_ca_bundle_that_is_none_stops_the_start(tmp_path: Path, content: bytes | None, told: str) -> None:
+    """Later, every request would look as if it might have been taken."""
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+    with pytest.raises(SetupError, match=told):
+        Http(replace(API, ca_bundle=bundle), {})
