@@ -14,7 +14,7 @@ from campaigns.fuzz_inputs import lost_sidecars
 from canarysync.model import Rejection, Syntax
 from canarysync.parse import parse
 
-EXECUTIONS = 300
+EXECUTIONS = 150
 
 
 def receipt(**changes: object) -> bytes:
