@@ -135,7 +135,7 @@ def verify(config: Config, route: str | None, audit: Path | None, means: Means) 
     """Look at everything that was filed, of all routes or one, in bounded memory. ``audit`` gets a line of JSON for
     each sidecar, or is left as it was when this does not come to its end.
 
-    Raises IoTrouble when the API cannot be asked now.
+    Raises IoTrouble when the API cannot be asked now, or the audit file not be written.
     """
     with ExitStack() as stack:
         ledger = stack.enter_context(opened(config.state, Access.READER))
@@ -144,16 +144,21 @@ def verify(config: Config, route: str | None, audit: Path | None, means: Means) 
         for each in _chosen(config, route):
             tally = Tally(each.name, each.done.parent)
             tallies.append(tally)
-            verifier = _Verifier(each, config, ledger, means)
-            try:
-                for finding in verifier.findings():
-                    tally.add(finding)
-                    write(finding)
-                    means.tick()
-            except OSError as error:
-                tally.trouble = f"cannot list {error.filename}: {error.strerror}"
-            tally.trouble = tally.trouble or verifier.absence()
+            for finding in _findings(_Verifier(each, config, ledger, means), tally):
+                tally.add(finding)
+                write(finding)
+                means.tick()
         return tallies
+
+
+def _findings(verifier: _Verifier, tally: Tally) -> Iterator[Finding]:
+    """A route's findings. Why they are not all, or not to be believed, is the tally's trouble; what goes wrong with
+    them elsewhere is not."""
+    try:
+        yield from verifier.findings()
+        tally.trouble = verifier.absence()
+    except OSError as error:
+        tally.trouble = f"cannot list {error.filename or tally.folder}: {error.strerror}"
 
 
 def _chosen(config: Config, route: str | None) -> list[Route]:
@@ -175,6 +180,9 @@ def _audit(path: Path) -> Iterator[Callable[[Finding], None]]:
             os.fsync(file.fileno())
         passing.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        cause, hint = error.strerror or type(error).__name__, "make room, or name another file with --audit"
+        raise IoTrouble("write the audit file", str(path), cause, hint) from error
     finally:
         passing.unlink(missing_ok=True)
 
@@ -216,8 +224,15 @@ class _Verifier:
         )
         with ThreadPoolExecutor(most) as pool:
             while part := list(islice(names, 16 * most)):
-                yield from filter(None, pool.map(lambda each: self._look(*each), part))
+                yield from filter(None, pool.map(lambda each: self._looked_at(*each), part))
         yield from self._gone()
+
+    def _looked_at(self, folder: Path, suffix: str, name: str) -> Finding | None:
+        """What one name comes to. It may be this one alone that the disk does not give out."""
+        try:
+            return self._look(folder, suffix, name)
+        except OSError:
+            return self._finding(folder, name.removesuffix(suffix), Verdict.NOT_SEEN, None)
 
     def _look(self, folder: Path, suffix: str, name: str) -> Finding | None:
         """A sidecar with its file; or a file, if it has none. None for what is told of elsewhere, or has left."""

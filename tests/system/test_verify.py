@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
+import signal
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,6 +172,45 @@ def test_an_api_that_is_down_leaves_no_audit_file(site: Site, sandbox: Sandbox) 
 
     assert audit.read_text() == "of yesterday"
     assert not list(site.home.glob(".audit*"))
+
+
+def test_an_audit_file_that_is_not_complete_is_none(site: Site) -> None:
+    """The disk is full for a moment, and has room again when the file is closed."""
+    site.once()
+    for number in range(600):
+        (site.done / f"{number}.json").touch()
+    audit = site.home / "audit.jsonl"
+    audit.write_text("of yesterday")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, before))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64_000, before[1]))
+        with pytest.raises(IoTrouble, match="audit file"):
+            tally(site, audit=audit)
+        assert resource.getrlimit(resource.RLIMIT_FSIZE) == before
+    finally:
+        signal.signal(signal.SIGXFSZ, handler)
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert audit.read_text() == "of yesterday"
+    assert not list(site.home.glob(".audit*"))
+
+
+def test_one_file_that_the_disk_does_not_give_out_is_one_finding(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(site, "a.json", "b.json")
+    (site.done / "stray.json").touch()
+    lstat = os.lstat
+
+    def failing_for_one(path: Any, **options: Any) -> os.stat_result:
+        if Path(path).name == "stray.json":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return lstat(path, **options)
+
+    monkeypatch.setattr(os, "lstat", failing_for_one)
+    found = tally(site)
+
+    assert troubles(found) == {"stray.json": Verdict.NOT_SEEN}
+    assert (found.trouble, found.counts[Verdict.FINE]) == ("", 2)
 
 
 def test_folders_that_are_away_are_no_reason_to_say_that_all_is_fine(site: Site) -> None:
