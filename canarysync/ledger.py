@@ -51,6 +51,7 @@ class Happened(StrEnum):
     DECIDED = "decided"  # by a person: as Entry.resolution
     UPLOADED = "uploaded"  # the proof
     DUPLICATE = "duplicate"  # the entry that owns the score
+    REPLACED = "replaced"  # a person wants its score sent again
     REJECTED = "rejected"  # the code
     REFUSED = "refused"  # the HTTP status
     GAVE_UP = "gave_up"

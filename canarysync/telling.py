@@ -13,7 +13,7 @@ import click
 from canarysync.display import shown
 from canarysync.history import Wanted, events, lives
 from canarysync.instant import for_people, for_programs
-from canarysync.ledger import DONE, FAILED, Entry, Happened, Happening
+from canarysync.ledger import FAILED, Entry, Happened, Happening
 from canarysync.ledger_sqlite import SqliteLedger
 from canarysync.model import SEND_AGAIN, Proof
 from canarysync.verify import Tally, Verdict
@@ -30,6 +30,7 @@ _WORDS = {
     Happened.IN_DOUBT: "in doubt: {detail}",
     Happened.HELD: "{detail}",
     Happened.DUPLICATE: "duplicate of entry {detail}",
+    Happened.REPLACED: "given up for a new one: a person said that the API no longer has its score",
     Happened.REJECTED: "rejected: {detail}",
     Happened.REFUSED: "refused by the API: HTTP {detail}",
     Happened.GAVE_UP: "given up: the API did not take it within give_up_after",
@@ -115,7 +116,7 @@ def words(entry: Entry, happening: Happening) -> str:
 
 
 def _place(entry: Entry) -> str:
-    folder = "done" if entry.state in DONE else "failed" if entry.state in FAILED else ""
+    folder = "failed" if entry.state in FAILED else "done"  # where the file of a score that was replaced stays
     return f"{folder}/{shown(entry.target or entry.name)}"
 
 

@@ -259,6 +259,7 @@ class SqliteLedger:
             if c.execute("SELECT 1 FROM entries WHERE id = ? AND filed_at IS NULL", (entry.id,)).fetchone():
                 raise LedgerError("give up a score", cause="its file is just being filed")
             move(c, entry, State.REPLACED, at)
+            record(c, entry.id, at, Happened.REPLACED)
 
         self._database.write(change)
 

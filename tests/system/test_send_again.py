@@ -53,6 +53,11 @@ def test_it_is_sent_as_a_new_file_and_the_old_receipt_stays(site: Site, sandbox:
     assert site.receipt("visit.json") == receipt
     [new] = new_receipts(site)
     assert {uuid for uuid, _ in stored(sandbox)} == {old, new}, STILL_THERE
+    told = [line.partition("Z  ")[2] for line in site.told("history", "--uuid", old).stdout.splitlines()]
+    assert told[-2:] == [
+        "filed as done/visit.json",
+        "given up for a new one: a person said that the API no longer has its score",
+    ]
     site.put("twin.json", score(1))
     assert site.once().outcomes == {Outcome.DUPLICATE: 1}
     assert site.receipt("twin.json")["uuid"] == new
