@@ -76,6 +76,8 @@ class _Again:
                 return self._told(Fate.LEFT, IN_USE)
             except LedgerError as error:
                 return self._told(Fate.LEFT, error.cause)
+            except OSError as error:  # the disk; or a start of canarysync swept away what was only half written
+                return self._told(Fate.LEFT, f"drop/ could not be written ({error.strerror}): call again")
         return self._told(Fate.BACK)
 
     def _score(self) -> Score | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from canarysync.sandbox import Sandbox
 from canarysync.send_again import send_again
 from canarysync.step import Outcome
 from tests.support import Site, score, stored
-from tests.system.faults import Crash, failing
+from tests.system.faults import Crash, failing, os_error
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STILL_THERE = "it is at the API after all, or was deleted: nobody but the person looks"
@@ -97,6 +98,22 @@ def test_a_crash_at_any_step_is_finished_by_the_next_call_and_one_too_many_sends
         assert (fate, why.partition(",")[0]) == (Fate.LEFT, "the file with this score that was sent is another one")
         [newest] = set(site.filed()) - before
     assert at > 4
+
+
+@pytest.mark.parametrize("error", [os_error(errno.ENOSPC), FileNotFoundError(errno.ENOENT, "No such file")])
+def test_a_copy_that_fails_at_any_step_is_told_and_made_by_the_next_call(site: Site, error: OSError) -> None:
+    """A start of canarysync beside it sweeps the half-written copy away, say."""
+    upload(site)
+    at, fired = 4, True  # the first three are of looking at the file and its receipt
+    while fired:
+        with failing(at, error, for_good=False) as count:
+            found = again(site)
+        if count.fired and not site.waiting():
+            assert found == [(Fate.LEFT, f"drop/ could not be written ({error.strerror}): call again")]
+            assert again(site) == [(Fate.BACK, "")]
+        (site.drop / "visit.json").unlink()
+        at, fired = at + 1, count.fired
+    assert at > 6
 
 
 def altered(site: Site) -> None:
