@@ -175,13 +175,31 @@ def _carry_out(route: Route, plan: Sequence[Failed]) -> Iterator[Failed]:
     for start in range(0, len(plan), _BATCH):
         planned = plan[start : start + _BATCH]
         batch = [_move(route, failed) if failed.fate is Fate.BACK else failed for failed in planned]
-        if any(failed.fate is Fate.BACK for failed in batch):
-            durable.sync_folder(route.drop)
-            durable.sync_folder(route.failed)
-        for failed in batch:
-            if failed.fate in (Fate.BACK, Fate.GONE) and not durable.is_there(route.failed / failed.file):
-                _drop_sidecar(route.failed / f"{failed.file}{ERROR_SUFFIX}", failed.sidecar)
-        yield from batch
+        try:
+            if any(failed.fate is Fate.BACK for failed in batch):
+                durable.sync_folder(route.drop)
+                durable.sync_folder(route.failed)
+        except OSError as error:
+            yield from (_unfinished(failed, error) for failed in batch)
+        else:
+            yield from (_without_sidecar(route, failed) for failed in batch)
+
+
+def _unfinished(failed: Failed, error: OSError) -> Failed:
+    """It may be in the drop folder by now; its sidecar is still there, by which the next call finds what is left."""
+    if failed.fate not in (Fate.BACK, Fate.GONE):
+        return failed
+    return replace(failed, fate=Fate.LEFT, why=f"not finished ({error.strerror}): call again")
+
+
+def _without_sidecar(route: Route, failed: Failed) -> Failed:
+    """The last step, for a file that has left failed/ for good."""
+    try:
+        if failed.fate in (Fate.BACK, Fate.GONE) and not durable.is_there(route.failed / failed.file):
+            _drop_sidecar(route.failed / f"{failed.file}{ERROR_SUFFIX}", failed.sidecar)
+    except OSError as error:
+        return _unfinished(failed, error)
+    return failed
 
 
 def _move(route: Route, failed: Failed) -> Failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -19,9 +20,10 @@ from canarysync.requeue import Failed, Fate, Wanted, requeue
 from canarysync.sandbox import Sandbox
 from canarysync.step import Outcome
 from tests.support import Site, score, wait_for
-from tests.system.faults import LIMITS, Crash, another_file_system, failing, just_before_moving
+from tests.system.faults import LIMITS, Crash, another_file_system, failing, just_before_moving, os_error
 
 NOT_UTF8 = os.fsdecode(b"pr\xfcfung.json")
+UNFINISHED = "not finished (Input/output error): call again"
 Limit = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -122,6 +124,28 @@ def test_a_crash_at_any_step_loses_nothing_and_the_next_call_finishes(site: Site
                 path.write_bytes(content)
             at, fired = at + 1, count.fired
     assert at > 8
+
+
+def test_an_error_at_any_step_keeps_nothing_from_being_told_and_the_next_call_finishes(site: Site) -> None:
+    fail(site, "a.json", "b.json")
+    failed = {path: path.read_bytes() for path in site.failed.iterdir()}
+    at, fired, whys = 2, True, set()  # the first one is of looking at the marker
+    while fired:
+        with failing(at, os_error(errno.EIO), for_good=False) as count:
+            found = again(site, "*.json")
+        if count.fired:
+            assert {each.file for each in found} == {"a.json", "b.json"}
+        whys |= {each.why for each in found if each.fate is Fate.LEFT}
+        again(site, "*.json")
+        assert site.waiting() == ["a.json", "b.json"]
+        assert not list(site.failed.glob("*.json"))
+        for name in site.waiting():
+            (site.drop / name).unlink()
+        for path, content in failed.items():
+            path.write_bytes(content)
+        at, fired = at + 1, count.fired
+    told = ["Input/output error", "it has no readable error sidecar: move it by hand", UNFINISHED]
+    assert sorted(whys) == told
 
 
 @pytest.mark.parametrize("before", ["b.json", "a.json.error.json"])
