@@ -168,8 +168,8 @@ def _words(verdict: Verdict) -> str:
 
 
 @contextmanager
-def bar(total: Callable[[], int]) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr while it is a terminal; what advances it either way."""
+def bar(total: Callable[[], int | None]) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr while it is a terminal; what advances it either way. ``total`` may not be known."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield lambda: None
         return

@@ -124,11 +124,13 @@ class Means:
     pause: Callable[[float], None] = time.sleep
 
 
-def sidecars(config: Config, route: str | None) -> int:
-    """How many there are to look at."""
+def sidecars(config: Config, route: str | None) -> int | None:
+    """How many there are to look at; None where a folder cannot be listed now, as ``verify`` will tell."""
     folders = [folder for each in _chosen(config, route) for folder in (each.done, each.failed)]
-    there = [folder for folder in folders if folder.is_dir()]  # of the others it is told elsewhere
-    return sum(name.endswith((RECEIPT_SUFFIX, ERROR_SUFFIX)) for folder in there for name in _names(folder))
+    try:
+        return sum(name.endswith((RECEIPT_SUFFIX, ERROR_SUFFIX)) for folder in folders for name in _names(folder))
+    except OSError:
+        return None
 
 
 def verify(config: Config, route: str | None, audit: Path | None, means: Means) -> list[Tally]:

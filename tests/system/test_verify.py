@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sqlite3
+import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from canarysync.history import Wanted, since
 from canarysync.ledger_sqlite import Access, SqliteLedger
 from canarysync.sandbox import Sandbox
 from canarysync.service import api_calls
-from canarysync.telling import history_json, history_lines, tally_lines
+from canarysync.telling import bar, history_json, history_lines, tally_lines
 from canarysync.verify import FINDINGS_MOST, Means, Tally, Verdict, exit_code, sidecars, verify
 from tests.support import Site, make_site, score, unique_assessment
 
@@ -213,9 +214,14 @@ def test_one_file_that_the_disk_does_not_give_out_is_one_finding(site: Site, mon
     assert (found.trouble, found.counts[Verdict.FINE]) == ("", 2)
 
 
-def test_folders_that_are_away_are_no_reason_to_say_that_all_is_fine(site: Site) -> None:
+def test_folders_that_are_away_are_no_reason_to_say_that_all_is_fine(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     fill(site, "a.json")
     away = site.done.rename(site.home / "away")
+    with bar(lambda: sidecars(site.config, None)) as tick:
+        tick()
     assert "cannot list" in tally(site).trouble
     assert exit_code([tally(site)]) == Exit.TRY_AGAIN
     site.done.mkdir()
