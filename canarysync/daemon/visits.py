@@ -122,7 +122,8 @@ class Visits:
         """Take in what came of a visit."""
         desk, key, step = message.desk, message.key, message.visit.step
         probe = self._probe == (desk, key)
-        self._probe = None if probe else self._probe
+        if probe:  # whatever came of it, and though its desk may have left: another may take its place
+            self._probe, self._gate = None, gate.not_used(self._gate)
         del desk.visits[key]
         if desk in self._desks:  # else it left, perhaps with the API that it knew
             self._learn(step, probe)
@@ -153,8 +154,6 @@ class Visits:
             self.open_gate()
         elif isinstance(step.api, ApiDown):
             self._shut(step.api, probe)
-        elif probe:
-            self._gate = gate.not_used(self._gate)
 
     def _shut(self, api: ApiDown, probe: bool) -> None:
         if not self._gate.reason:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from canarysync.daemon import Daemon
 from canarysync.sandbox import Sandbox
 from canarysync.service import service
-from tests.support import PATIENCE_S, make_routes, wait_for
+from tests.support import PATIENCE_S, make_routes, score, wait_for
+
+
+@contextmanager
+def running(daemon: Daemon) -> Iterator[None]:
+    """The daemon at work, in a thread of its own."""
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        daemon.stop()
+        thread.join(PATIENCE_S)
 
 
 def test_a_reload_that_comes_while_the_routes_are_being_opened(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -17,13 +33,30 @@ def test_a_reload_that_comes_while_the_routes_are_being_opened(tmp_path: Path, s
     with service(site.config, os.environ) as daemon:
         make_routes(tmp_path, sandbox.url, "b", "new", "a")
         daemon.reload()
-        running = threading.Thread(target=daemon.run)
-        running.start()
-        try:
+        with running(daemon):
             wait_for(lambda: (v := daemon.vitals(5.0)) and all(r.scanned_s for r in v.routes), "scans of all routes")
             vitals = daemon.vitals(5.0)
-        finally:
-            daemon.stop()
-            running.join(PATIENCE_S)
     assert vitals is not None
     assert [(route.name, route.gone) for route in vitals.routes] == [("b", ""), ("new", ""), ("a", "")]
+
+
+def test_a_probe_that_leaves_with_its_route_makes_room_for_another(tmp_path: Path) -> None:
+    probing, reloaded = threading.Event(), threading.Event()
+
+    def hold_up_the_probe(line: str) -> None:
+        if "token 503" in line and sandbox.requests["token", 503] == 2:
+            probing.set()
+            reloaded.wait(PATIENCE_S)
+
+    with Sandbox(log=hold_up_the_probe) as sandbox:
+        sandbox.faults.add("token:status=503,times=2")
+        site = make_routes(tmp_path, sandbox.url, "goes", "stays")
+        (tmp_path / "goes" / "drop" / "visit.json").write_text(json.dumps(score(1)))
+        with service(site.config, os.environ) as daemon, running(daemon):
+            assert probing.wait(PATIENCE_S), "the first request, and then the probe"
+            make_routes(tmp_path, sandbox.url, "stays")
+            daemon.reload()
+            wait_for(lambda: (v := daemon.vitals(5.0)) and len(v.routes) == 1, "the reload")
+            reloaded.set()
+            (tmp_path / "stays" / "drop" / "visit.json").write_text(json.dumps(score(2)))
+            wait_for((tmp_path / "stays" / "done" / "visit.json").exists, "a file of the route that stays", 15.0)
