@@ -30,7 +30,7 @@ class Deadlines:
     """Any number of limits, watched by one thread, which sleeps while there are none."""
 
     def __init__(self) -> None:
-        """Start the thread, before others take what threads there are. Raises SetupError where there is none."""
+        """Start the thread, before others take what threads there are. Raises IoTrouble where there is none."""
         self._limits: list[_Limit] = []
         self._changed = threading.Condition()
         try:

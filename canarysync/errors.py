@@ -85,10 +85,11 @@ def from_os(operation: str, path: str, error: OSError) -> CanarysyncError:
     return IoTrouble(operation, where, cause, "try again; canarysync check tells more")
 
 
-def no_thread(error: RuntimeError) -> SetupError:
-    """Python could not start a thread, for want of memory or because of a limit on tasks."""
+def no_thread(error: RuntimeError) -> IoTrouble:
+    """Python could not start a thread, for want of memory or because of a limit on tasks: it may well at another
+    time."""
     hint = "raise the limit on processes and threads (ulimit -u, TasksMax) or on memory (ulimit -v, MemoryMax)"
-    return SetupError("start working", cause=str(error), hint=hint)
+    return IoTrouble("start working", cause=str(error), hint=hint)
 
 
 class UuidOwned(CanarysyncError):

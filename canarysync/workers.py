@@ -71,7 +71,7 @@ class Workers(Generic[R]):
 
     def do(self, job: Callable[[], R]) -> Task:
         """Let a free thread do ``job``, or a new one; only where the system gives no more of them, one that gets free.
-        Only for one thread, the loop's. Raises SetupError where there is no thread at all."""
+        Only for one thread, the loop's. Raises IoTrouble where there is no thread at all."""
         with self._changing:
             self._under_way += 1
             wanted = self._under_way

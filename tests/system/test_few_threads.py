@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from canarysync.errors import Exit, SetupError
+from canarysync.errors import Exit, IoTrouble
 from canarysync.sandbox import Sandbox
 from tests.support import Site, score, stored
 
@@ -51,7 +51,7 @@ def test_without_a_thread_nothing_starts(
     site.put("visit.json", score())
     give(monkeypatch, 0, others)
 
-    with pytest.raises(SetupError) as caught:
+    with pytest.raises(IoTrouble) as caught:
         site.once()
 
     assert caught.value.cause == "can't start new thread"
