@@ -77,6 +77,11 @@ class LedgerError(CanarysyncError):
     exit_code = Exit.TRY_AGAIN
 
 
+def told(error: CanarysyncError) -> str:
+    """The error in one line of words, for a log or a state; its hint is another matter."""
+    return f"cannot {' '.join(filter(None, (error.operation, error.path)))}: {error.cause}"
+
+
 def from_os(operation: str, path: str, error: OSError) -> CanarysyncError:
     """An OSError at the start of something, told as ours: rights and missing folders are for a person to mend."""
     cause, where = error.strerror or type(error).__name__, str(error.filename or path)

@@ -15,7 +15,7 @@ from canarysync.candidates import ERROR_SUFFIX, Matcher
 from canarysync.config import Route
 from canarysync.discover import Scan, Watch
 from canarysync.durable import Lock
-from canarysync.errors import CanarysyncError, LedgerError, from_os
+from canarysync.errors import CanarysyncError, LedgerError, from_os, told
 from canarysync.folder import GONE, Claims, FolderGone, absence, route_id_in, take
 from canarysync.instant import for_programs
 from canarysync.ledger import DECIDED, Entry, Hold
@@ -63,7 +63,7 @@ class Chunk:
     """A part of a scan: names in the folder, and ``keys`` of what the ledger holds open.
 
     ``resolved`` are those of them that a person has decided on. ``gone``: the folder is not there (any more), which
-    is not the same as empty. ``trouble``: it is not to be had for another reason.
+    is not the same as empty. ``trouble``: it is not to be had for another reason, and ``hint`` what to do about that.
     """
 
     names: list[str] = field(default_factory=list)
@@ -72,6 +72,7 @@ class Chunk:
     finished: bool = False
     gone: bool = False
     trouble: str = ""
+    hint: str = ""
 
 
 class Lane:
@@ -230,6 +231,7 @@ class Lane:
 
         Nothing that goes wrong in it goes any further; the next scan tries again.
         """
+        hint = ""
         try:
             return self._scan_on()
         except (FileNotFoundError, NotADirectoryError):
@@ -237,11 +239,11 @@ class Lane:
         except OSError as error:
             trouble = f"cannot list the folder: {error.strerror}"
         except CanarysyncError as error:
-            trouble = f"cannot {error.operation}: {error.cause}"
+            trouble, hint = told(error), error.hint
         except Exception as error:
             trouble = f"a defect: {where(error)}"
         self._scan = None
-        return Chunk(gone=True, trouble=trouble)
+        return Chunk(gone=True, trouble=trouble, hint=hint)
 
     def _scan_on(self) -> Chunk:
         if self._lock is None and (gone := self.open()):
@@ -290,8 +292,7 @@ class Lane:
         try:
             return self._visit(key, since, may_send)
         except LedgerError as error:
-            reason = f"cannot {error.operation}: {error.cause}"
-            return Visit(Step(Outcome.DEFERRED, reason, _LEDGER_WAIT_S, trouble=True), since)
+            return Visit(Step(Outcome.DEFERRED, told(error), _LEDGER_WAIT_S, trouble=True), since)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             return Visit(Step(Outcome.DEFERRED, reason, _TROUBLE_WAIT_S, trouble=True), since)

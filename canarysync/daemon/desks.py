@@ -89,10 +89,10 @@ class Desk:
         if self.lane.wants(name):
             self.tracks.hinted(Key(name))
 
-    def lost(self, trouble: str) -> None:
-        """Its folder is not to be had, and why. Said once."""
+    def lost(self, trouble: str, hint: str = "") -> None:
+        """Its folder is not to be had, and why; ``hint``: what to do about it. Said once."""
         if not (self.gone and self.trouble == trouble):
-            event(_log, logging.ERROR, trouble, route=self.name, folder=self.lane.route.drop)
+            event(_log, logging.ERROR, trouble, route=self.name, folder=self.lane.route.drop, what_to_do=hint)
         self.gone, self.trouble = True, trouble
 
     def found_again(self) -> None:

@@ -17,7 +17,7 @@ from canarysync.daemon.signals import on_signals
 from canarysync.daemon.standing import Heartbeat, in_words, is_alive
 from canarysync.daemon.visits import Visited, Visits
 from canarysync.daemon.word import Word
-from canarysync.errors import CanarysyncError, LedgerError
+from canarysync.errors import CanarysyncError, LedgerError, told
 from canarysync.health import Vitals
 from canarysync.instant import for_people
 from canarysync.logs import event
@@ -212,7 +212,7 @@ class Daemon:
             self._ledger.flush()
             self._reporter.standing(LEDGER, "")
         except LedgerError as error:
-            self._reporter.standing(LEDGER, f"cannot {error.operation}: {error.cause}")
+            self._reporter.standing(LEDGER, told(error))
 
     def _take(self, message: Message) -> None:
         match message:

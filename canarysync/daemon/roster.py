@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from canarysync.config import Route
 from canarysync.daemon.desks import SLOW_S, Desk
-from canarysync.errors import CanarysyncError, IoTrouble
+from canarysync.errors import CanarysyncError, IoTrouble, told
 from canarysync.folder import Claims
 from canarysync.lane import Chunk, Key, Lane
 from canarysync.logs import where
@@ -117,13 +117,12 @@ class Roster:
         desk.scan, desk.opened = None, True
         if error is not None and starting and not isinstance(error, IoTrouble):
             raise error
-        trouble = message.gone
         if isinstance(error, CanarysyncError):
-            trouble = f"cannot {error.operation} {error.path}: {error.cause}"
+            desk.lost(told(error), error.hint)
         elif error is not None:
-            trouble = f"a defect: {where(error)}"
-        if trouble:
-            desk.lost(trouble)
+            desk.lost(f"a defect: {where(error)}")
+        elif message.gone:
+            desk.lost(message.gone)
 
     # --- scans ---------------------------------------------------------------------------------------
 
@@ -150,7 +149,7 @@ class Roster:
         desk.scan, desk.opened, desk.listed_s = None, True, time.monotonic()
         desk.scanned_s = desk.listed_s if chunk.finished else desk.scanned_s
         if chunk.gone:
-            desk.lost(chunk.trouble)
+            desk.lost(chunk.trouble, chunk.hint)
         else:
             desk.found_again()
         for key in (*chunk.keys, *map(Key, chunk.names)):
