@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
@@ -23,6 +24,7 @@ import pytest
 from canarysync import cli
 from canarysync.candidates import MARKER, PASSAGE
 from canarysync.config import Config, load
+from canarysync.daemon import Daemon
 from canarysync.folder import make_folders
 from canarysync.report import Summary
 from canarysync.sandbox import SANDBOX_API_KEY, Sandbox
@@ -90,6 +92,19 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         except SystemExit as ended:
             code = int(ended.code or 0)
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def running(daemon: Daemon) -> Iterator[None]:
+    """The daemon at work, in a thread of its own. A reload sets up the log anew."""
+    thread = threading.Thread(target=daemon.run)
+    with log_as_before():
+        thread.start()
+        try:
+            yield
+        finally:
+            daemon.stop()
+            thread.join(PATIENCE_S)
 
 
 @dataclass

@@ -42,6 +42,7 @@ class Desk:
     scan: Task | None = None
     closing: bool = False
     opened: bool = False  # or found not to be there
+    refused: Exception | None = None  # at the start: why it cannot be opened, as long as that may stop the start
     scan_wanted: bool = True
     scans_finished: int = 0
     gone: bool = False

@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 _INBOX_MOST = 50_000
 
 OPEN_S = 10.0
-"""So long the start waits for routes to open. One that takes longer goes on by itself, and what would have stopped the
-start is then its own trouble."""
+"""So long the start waits for routes to open. One that takes longer goes on by itself. One that cannot be opened has
+its own trouble, and stops the others only in a single pass, whose exit code is all that anybody looks at."""
 
 READY_S = 30.0
 """The service is ready when every route that can be had was scanned once; and after so many seconds in any case. A
@@ -89,7 +89,8 @@ class Daemon:
     # --- life ----------------------------------------------------------------------------------------
 
     def run(self) -> Summary:
-        """Open all routes, work, drain, close. Raises HeldError or SetupError before any file was touched, LedgerError
+        """Open all routes, work, drain, close. Raises what no route could be opened for (HeldError, SetupError), or in
+        a single pass one of them, before any file was touched; LedgerError
         when the ledger turns out to be damaged: it is mended at the next start."""
         self._ready_by_s = time.monotonic() + READY_S
         try:
@@ -140,6 +141,7 @@ class Daemon:
             end_s = max(until_s, time.monotonic() + 1.0)
             self._hear_until(partial(self._is_opened_or_stopped, desk), end_s)
         self._starting = False
+        self._roster.started(one_stops_all=self._once)
 
     def _is_opened_or_stopped(self, desk: Desk) -> bool:
         return desk.scan is None or self._stopped_by is not None

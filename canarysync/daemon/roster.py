@@ -112,17 +112,26 @@ class Roster:
         desk.scan = self._do(lambda: _opened(desk))
 
     def opened(self, message: Opened, *, starting: bool) -> None:
-        """A desk was opened, or not. While all are ``starting``, raises what is no passing trouble of one of them."""
+        """A desk was opened, or not. While all are ``starting``, what is no passing trouble may yet stop the start:
+        see ``started``."""
         desk, error = message.desk, message.error
         desk.scan, desk.opened = None, True
         if error is not None and starting and not isinstance(error, IoTrouble):
-            raise error
-        if isinstance(error, CanarysyncError):
-            desk.lost(told(error), error.hint)
+            desk.refused = error
         elif error is not None:
-            desk.lost(f"a defect: {where(error)}")
+            _lost(desk, error)
         elif message.gone:
             desk.lost(message.gone)
+
+    def started(self, *, one_stops_all: bool) -> None:
+        """All had their time to open. Raises what is wrong with the first of them if the start came to nothing, as all
+        were refused, or if ``one_stops_all``; else that is a route's own trouble."""
+        refused = {desk: desk.refused for desk in self.desks if desk.refused is not None}
+        if refused and (one_stops_all or len(refused) == len(self.desks)):
+            raise next(iter(refused.values()))
+        for desk, error in refused.items():
+            desk.refused = None
+            _lost(desk, error)
 
     # --- scans ---------------------------------------------------------------------------------------
 
@@ -185,6 +194,13 @@ def _opened(desk: Desk) -> Opened:
         return Opened(desk, gone=desk.lane.open())
     except Exception as error:  # not swallowed: it is for the loop to raise
         return Opened(desk, error=error)
+
+
+def _lost(desk: Desk, error: Exception) -> None:
+    if isinstance(error, CanarysyncError):
+        desk.lost(told(error), error.hint)
+    else:
+        desk.lost(f"a defect: {where(error)}")
 
 
 def _answered(desk: Desk) -> Answered:

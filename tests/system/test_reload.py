@@ -5,26 +5,11 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from canarysync.daemon import Daemon
 from canarysync.sandbox import Sandbox
 from canarysync.service import service
-from tests.support import PATIENCE_S, make_routes, score, wait_for
-
-
-@contextmanager
-def running(daemon: Daemon) -> Iterator[None]:
-    """The daemon at work, in a thread of its own."""
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
-        yield
-    finally:
-        daemon.stop()
-        thread.join(PATIENCE_S)
+from tests.support import PATIENCE_S, make_routes, running, score, wait_for
 
 
 def test_a_reload_that_comes_while_the_routes_are_being_opened(tmp_path: Path, sandbox: Sandbox) -> None:
