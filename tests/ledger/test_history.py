@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -74,7 +75,7 @@ def test_a_ledger_that_was_lost(ledger: SqliteLedger) -> None:
     settled, doubted = (claim(ledger, draft(f"{number}.json", number)) for number in (1, 2))
     ledger.suspect(ROUTE, {}, at(5))
     past = Past(
-        ledger.entry(settled.id).id[:-1] + "0", ROUTE, "1.json", "1.json", "ab" * 32, State.UPLOADED, at(1),
+        str(uuid.uuid4()), ROUTE, "1.json", "1.json", "ab" * 32, State.UPLOADED, at(1),
         assessment_id="", identity=identity(1), uuid=uuid_of(1), proof=Proof.RESPONSE,
     )  # fmt: skip
     ledger.take_in([past], at(6))
