@@ -144,6 +144,8 @@ class Counting:
             folders = in_time(lambda: self._look(route, route_id, known), _FOLDERS_S)
         except TimeoutError:
             folders = _Folders(gone=_HUNG)
+        except OSError as error:
+            folders = _Folders(gone=f"the folders cannot be looked at: {error.strerror}")
         return self._counted(folders, route_id, entries)
 
     def _entries(self, route_id: str | None) -> Sequence[Entry]:

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+import stat
 import threading
 import uuid
 from collections.abc import Sequence
@@ -74,8 +75,13 @@ def route_id_in(line: bytes) -> str:
 
 def absence(drop: Path, known_id: str) -> str:
     """Why the drop folder of a known route is not to be had; empty when it is there, and the one that we know."""
-    if not drop.is_dir():
+    try:
+        if not stat.S_ISDIR(drop.stat().st_mode):
+            return GONE
+    except (FileNotFoundError, NotADirectoryError):
         return GONE
+    except OSError as error:  # no rights, a stale handle, a server that is down: that is not "gone"
+        return f"the drop folder cannot be looked at: {error.strerror}"
     found = marker_id(drop)
     if found == known_id:
         return ""

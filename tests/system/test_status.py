@@ -96,6 +96,27 @@ def test_a_file_that_is_in_no_place_is_told_of(site: Site, sandbox: Sandbox) -> 
     assert "in none of these places: deferred.json" in page(status(site))
 
 
+def test_a_folder_that_cannot_be_looked_at_hides_no_other_route(site: Site) -> None:
+    site.once()
+    (route,) = site.config.routes
+    broken = replace(route, drop=site.home / ("x" * 300))  # the system names another error than "not there"
+    other = replace(route, name="other")
+
+    found = gather(replace(site.config, routes=(broken, other)), datetime.now(UTC))
+
+    assert [route.files.gone for route in found.routes] == [
+        "the drop folder cannot be looked at: File name too long", "",
+    ]  # fmt: skip
+    assert exit_code(found) == Exit.TRY_AGAIN
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+def test_files_that_cannot_be_looked_at_do_not_end_the_status(site: Site) -> None:
+    site.put("new.json", score(1))
+    site.drop.chmod(0o600)
+    assert only(site).gone == "the folders cannot be looked at: Permission denied"
+
+
 def test_what_a_route_left_behind_is_shown(site: Site, sandbox: Sandbox) -> None:
     hold(site, sandbox)
     (site.home / "other").mkdir()
