@@ -50,8 +50,8 @@ class ApiStatus:
 @dataclass(frozen=True, slots=True)
 class RouteStatus:
     """One route. ``folder`` is empty for one that left files behind when it left the config. ``watch`` is from the last
-    pulse that knew the route; ``overdue``: canarysync runs, and has not finished a scan of the folder for too long.
-    ``hold`` tells who stopped the route."""
+    pulse that knew the route, its troubles only if canarysync runs; ``overdue``: it runs, and has not finished a scan
+    of the folder for too long. ``hold`` tells who stopped the route."""
 
     name: str
     folder: str
@@ -124,8 +124,14 @@ def too_old(route: RouteStatus, now: datetime, max_age_s: float) -> str:
     return "a file waits for too long" if oldest_at is not None and oldest_at < limit else ""
 
 
+def trouble(route: RouteStatus) -> str:
+    """Why the canarysync at work cannot watch a folder that is there; empty when nothing keeps it."""
+    return route.watch.trouble if route.watch and not route.files.gone else ""
+
+
 def _needs_a_person(route: RouteStatus) -> bool:
-    return bool(route.hold or route.overdue or route.files.held or route.files.to_mend or route.files.obstacle)
+    files = route.files
+    return bool(route.hold or route.overdue or trouble(route) or files.held or files.to_mend or files.obstacle)
 
 
 def _waits(route: RouteStatus) -> bool:
@@ -173,6 +179,8 @@ def _api(url: str, live: Pulse | None) -> ApiStatus:
 
 def _watched(route: RouteStatus, last: Pulse | None, live: Pulse | None, now: datetime) -> RouteStatus:
     watch = last.routes.get(route.name) if last else None
+    if watch is not None and live is None:  # what troubled one that is gone is over with it
+        watch = replace(watch, trouble="", troubles={})
     return replace(route, watch=watch, overdue=_is_overdue(live, watch, now))
 
 

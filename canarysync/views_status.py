@@ -17,7 +17,7 @@ from canarysync.errors import Exit
 from canarysync.instant import for_people
 from canarysync.ledger import Hold
 from canarysync.quantity import told_s
-from canarysync.status import ApiStatus, Process, RouteStatus, Status, exit_code, too_old
+from canarysync.status import ApiStatus, Process, RouteStatus, Status, exit_code, too_old, trouble
 
 _NAMED_MOST = 5
 _NAME_COLUMNS = 48
@@ -72,6 +72,8 @@ def verdict(status: Status, code: Exit, max_age_s: float | None) -> str:
             told.append(f"the folder of {shown(route.name)} is not to be had")
         if route.files.obstacle:
             told.append(f"nothing is sent from {shown(route.name)}")
+        if trouble(route):
+            told.append(f"{shown(route.name)} is not watched")
         if route.hold:
             told.append(f"{shown(route.name)} is on hold")
         if route.overdue:
@@ -129,6 +131,9 @@ class _Page:
             yield self.do(_GOES_ON)
         if files.obstacle:
             yield self.line("", f"nothing is sent: {shown(files.obstacle, 1000)}", colour="red")
+            yield self.do(_GOES_ON)
+        if why := trouble(route):
+            yield self.line("", f"not watched: {shown(why, 1000)}", colour="red")
             yield self.do(_GOES_ON)
         if route.hold:
             yield from self._hold(route.name, route.hold)

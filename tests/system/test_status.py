@@ -15,12 +15,14 @@ from canarysync.display import columns
 from canarysync.errors import Exit
 from canarysync.pulse import RoutePulse
 from canarysync.sandbox import Sandbox
+from canarysync.service import service
 from canarysync.status import ApiStatus, Process, RouteStatus, Status, exit_code, gather
 from canarysync.views_status import status_lines
 from tests.support import Site, score
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
 WATCH = RoutePulse("events", "ext4", 2.0, 60.0, NOW - timedelta(seconds=30), False, "", {})
+NEVER_OPENED = RoutePulse("", "", 2.0, 60.0, None, False, "cannot open the route: Permission denied", {"full": 1})
 
 
 def status(site: Site) -> Status:
@@ -117,6 +119,24 @@ def test_files_that_cannot_be_looked_at_do_not_end_the_status(site: Site) -> Non
     assert only(site).gone == "the folders cannot be looked at: Permission denied"
 
 
+def test_a_route_that_never_opened_is_told_while_canarysync_runs(site: Site) -> None:
+    site.once()
+    last = pulse.read(site.config.state)
+    assert last is not None
+
+    with service(site.config, os.environ, once=True):
+        now = datetime.now(UTC)
+        pulse.write(site.config.state, replace(last, pid=os.getpid(), at=now, routes={"clinic": NEVER_OPENED}))
+        at_work = status(site)
+    after = status(site)
+
+    assert exit_code(at_work) == Exit.NEEDS_A_PERSON
+    assert "needs a person: clinic is not watched\x1b" in page(at_work)
+    assert "not watched: cannot open the route: Permission denied" in page(at_work)
+    assert exit_code(after) == Exit.OK
+    assert "Permission denied" not in page(after)
+
+
 def test_what_a_route_left_behind_is_shown(site: Site, sandbox: Sandbox) -> None:
     hold(site, sandbox)
     (site.home / "other").mkdir()
@@ -183,6 +203,8 @@ def waiting(minutes: float) -> Census:
         (made(Census(failed=3)), 0, 0),
         (made(Census(failed=3, to_mend=1)), 1, 1),
         (made(Census(), overdue=True), 1, 1),
+        (made(Census(), NEVER_OPENED), 1, 1),
+        (made(Census(gone="unmounted"), replace(WATCH, trouble="unmounted")), 75, 0),
         (made(Census(gone="unmounted")), 75, 0),
         (made(Census(obstacle="no room in done/")), 1, 1),
         (made(Census(), None), 0, 1),
