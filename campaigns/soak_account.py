@@ -143,7 +143,7 @@ def wrong_in_status(status: Mapping[str, Any], made: Account) -> list[str]:
     """What ``canarysync status --json`` tells differently."""
     told: Counter[str] = Counter()
     for route in status["routes"]:
-        told.update({key: route[key] for key in ("waiting", "in_doubt", "held", "done", "failed", "withdrawn")})
+        told.update({key: route[key] for key in ("waiting", "inDoubt", "held", "done", "failed", "withdrawn")})
         told.update({f"failed as {code}": count for code, count in route["failed_by_code"].items()})
         told.update({"not moved": len(route["unfiled"]), "left alone": sum(route["skipped"].values())})
     counted = Counter({"done": made.done, "failed": made.failed.total()})

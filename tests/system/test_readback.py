@@ -152,8 +152,12 @@ def test_a_held_score_goes_on_by_itself_once_it_appears(site: Site, sandbox: San
     assert site.receipt(NAME)["uuid"] == ours
 
 
-def test_scores_of_our_own_entries_are_nobody_elses(site: Site, sandbox: Sandbox) -> None:
-    """A correction in the same second, and a repetition below the millisecond: both are other scores, both are ours."""
+def test_scores_of_our_own_entries_are_nobody_elses(tmp_path: Path, sandbox: Sandbox) -> None:
+    """A correction in the same second, and a repetition below the millisecond: both are other scores, both are ours.
+
+    One at a time: what the API has taken and we have not noted yet is nobody's, and the other one would be held for it.
+    """
+    site = make_site(tmp_path, sandbox.url, api__concurrency=1)
     site.put("first.json", score(1, dateRecorded="2026-01-01T12:00:00.1231Z"))
     assert site.once().exit_code() == Exit.OK
     sandbox.faults.add("put:drop_before,times=2")
