@@ -109,13 +109,15 @@ def _placed(route: Route, folder: Path, past: Past) -> Past | None:
     return past
 
 
-def part_with_orphans(ledger: Ledger, configured: Collection[str], at: datetime) -> None:
+def part_with_orphans(ledger: Ledger, configured: Collection[str], at: datetime) -> Iterator[None]:
     """Nobody looks after the entries of a route that is not ``configured`` any more. What was never sent lets go of its
-    score; what is in doubt is for a person, and with it every file that says the same."""
+    score; what is in doubt is for a person, and with it every file that says the same. Yields after each entry, a
+    transaction of its own. Raises LedgerError: what is left is for the next call."""
     for name, route_id in ledger.routes().items():
         entries = ledger.open_entries(route_id) if name not in configured else ()
         for entry in entries:
             _part_with(ledger, entry, at)
+            yield
         if entries:
             message = "the ledger has unfinished files of a route that is not in the config: put it back"
             event(_log, logging.WARNING, message, route=name, files=len(entries))

@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 
 from canarysync.daemon.desks import SLOW_S, Desk, waits_out_its_quiet_period
 from canarysync.daemon.messages import Ask, Hint, Message, Reload, Stop, Work
+from canarysync.daemon.orphans import Orphans
 from canarysync.daemon.reload import tell_change, tell_refusal
 from canarysync.daemon.roster import Answered, Closed, Opened, Roster, Scanned
 from canarysync.daemon.signals import on_signals
@@ -23,7 +24,6 @@ from canarysync.instant import for_people
 from canarysync.logs import event
 from canarysync.notify import Notifier
 from canarysync.pulse import Pulse
-from canarysync.recovery import part_with_orphans
 from canarysync.report import LEDGER, Event, Reporter, Summary
 from canarysync.workers import Workers
 
@@ -83,7 +83,7 @@ class Daemon:
         self._starting = True
         self._reread = reread
         self._refusal = ""
-        self._orphans_parted = False
+        self._orphans = Orphans(self._ledger, self._now, self._reporter, all_in_one=once)
         self._stopped_by: int | None = None
 
     # --- life ----------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ class Daemon:
             self._reporter.turn()
             self._ledger.check_sound()
             self._roster.let_go()
-            self._part_with_orphans()
+            self._part_with_orphans(now_s)
             self._roster.start_scans(now_s, again=not self._once)
             if self._once and now_s >= self._until_s:  # a second try is for the next run
                 self._visits.start(now_s, waits_out_its_quiet_period)
@@ -242,6 +242,8 @@ class Daemon:
         due = [self._visits.due_s(), self._heart.due_s()]
         if not self._once:
             due.append(self._roster.scan_due_s())
+        if self._roster.is_settled():
+            due.append(self._orphans.due_s)
         if any(any(desk.in_hand()) for desk in self._all()):
             due.append(now_s + SLOW_S)  # is it stuck by then?
         if self._ready_by_s > now_s:
@@ -283,14 +285,14 @@ class Daemon:
         if new_api:
             self._visits.open_gate()
         self._visits.concurrency = work.concurrency
-        self._work, self._refusal, self._orphans_parted = work, "", False
+        self._work, self._refusal = work, ""
+        self._orphans.changed()
         tell_change(before, {desk.name: desk for desk in self._desks})
 
-    def _part_with_orphans(self) -> None:
+    def _part_with_orphans(self, now_s: float) -> None:
         """Once all routes of the config have opened, under whatever names, and those before them are gone."""
-        if not self._orphans_parted and self._roster.is_settled():
-            self._orphans_parted = True
-            part_with_orphans(self._ledger, {desk.name for desk in self._desks}, self._now())
+        if self._roster.is_settled():
+            self._orphans.turn(now_s, {desk.name for desk in self._desks})
 
     # --- one pass ------------------------------------------------------------------------------------
 

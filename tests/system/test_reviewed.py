@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from canarysync.daemon import orphans
 from canarysync.errors import Exit, LedgerError, SetupError
 from canarysync.report import Event
 from canarysync.sandbox import Endpoint, Sandbox
 from canarysync.service import service
+from canarysync.state import LEDGER_NAME
 from canarysync.step import Outcome
-from tests.support import PATIENCE_S, Site, make_site, score, stored
+from tests.support import PATIENCE_S, Site, make_site, running, score, stored, wait_for
 
 
 def put_count(sandbox: Sandbox) -> int:
@@ -198,6 +202,26 @@ def test_what_a_route_that_left_the_config_never_sent_stands_in_nobodys_way(site
     come_back(site)
     assert site.once().outcomes == {Outcome.DUPLICATE: 1}
     assert len(sandbox.scores) == 1
+
+
+def test_a_ledger_that_cannot_part_with_them_now_stops_nothing_and_does_so_later(
+    site: Site, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And they have their turns: so many of them would keep the loop from feeding the watchdog."""
+    monkeypatch.setattr(orphans, "AT_ONCE", 2)
+    monkeypatch.setattr(orphans, "AGAIN_S", 0.1)
+    sandbox.faults.add("put:status=408,times=5")
+    for number in range(5):
+        site.put(f"{number}.json", score(number))
+    assert site.once().exit_code() == Exit.TRY_AGAIN
+    leave_the_config(site)
+    with service(site.config, os.environ) as daemon, closing(sqlite3.connect(site.home / "state" / LEDGER_NAME)) as db:
+        db.execute("CREATE TRIGGER no BEFORE UPDATE OF verdict ON entries BEGIN SELECT zeroblob(2147483647); END")
+        with running(daemon):
+            wait_for(lambda: "the ledger cannot be written" in caplog.text, "a trouble", 15.0)
+            db.execute("DROP TRIGGER no")
+            wait_for(lambda: "not in the config: put it back" in caplog.text, "all to be parted with", 15.0)
+            assert db.execute("SELECT count(*) FROM entries WHERE verdict = 'withdrawn'").fetchone() == (5,)
 
 
 def test_what_it_left_in_doubt_is_for_a_person_and_its_twin_with_it(site: Site, sandbox: Sandbox) -> None:
