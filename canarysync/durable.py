@@ -48,7 +48,7 @@ def sync_folder(folder: Path) -> None:
             raise
         if str(folder) not in _said_unsynced:
             _said_unsynced.add(str(folder))
-            _log.warning("folder cannot be fsynced: a power cut may undo the last moves", extra={"path": folder})
+            _log.warning("the folder %s cannot be fsynced: a power cut may undo the last moves", folder)
     finally:
         os.close(fd)
 
