@@ -58,7 +58,8 @@ class Heartbeat:
         self._notifier.reloading()
 
     def reloaded(self) -> None:
-        self._ready = self._notifier.tell(READY="1")
+        if self._ready:  # else the start is still under way, and its end is that of the reload too
+            self._ready = self._notifier.tell(READY="1")
 
     def stopping(self, words: str) -> None:
         """The end begins."""
