@@ -253,6 +253,7 @@ class Lane:
             return Chunk(gone=True, trouble=absence(self.route.drop, self._route_id) or GONE)
         if self._watch is not None and not self._watch.alive():
             self._watch.stop()
+            self._watch = None  # it may be that there is no other to be had
             self._arm()
         entries: Sequence[Entry] = ()
         if self._scan is None:
