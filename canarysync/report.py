@@ -143,7 +143,15 @@ class Reporter:
         now = _Key(trouble, "", why) if why else None
         if now is not None:
             self._standing[trouble] = now
-        self._compare("", before, now)
+        if before is not None and now is not None and before != now:
+            self._troubles.turns_into(before, now)
+            event(_log, trouble.level, trouble.lasts, why=why)
+        else:
+            self._compare("", before, now)
+
+    def let_go(self, route: str, step: Step | None) -> None:
+        """The route has left, and with it a file whose last visit ended with ``step``: its trouble is none of ours."""
+        self._compare("", _key(route, step), None)
 
     def _compare(self, name: str, then: _Key | None, now: _Key | None) -> None:
         """``name`` had one trouble and now has another, or the same, or none."""

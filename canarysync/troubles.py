@@ -56,6 +56,10 @@ class Troubles(Generic[K]):
         """A file has met it once more."""
         self._stories[key].times += 1
 
+    def turns_into(self, key: K, other: K) -> None:
+        """It goes on, for another reason."""
+        self._stories[other] = self._stories.pop(key)
+
     def ends(self, key: K, now_s: float) -> None:
         """A file is rid of it."""
         story = self._stories[key]

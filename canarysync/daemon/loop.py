@@ -228,7 +228,10 @@ class Daemon:
                 self._roster.opened(message, starting=self._starting)
             case Answered():
                 self._roster.answered(message)
-            case Closed():
+            case Closed(desk):
+                if desk in self._roster.leaving:
+                    for _, track in desk.tracks.items():
+                        self._reporter.let_go(desk.name, track.step)
                 self._roster.closed(message)
             case Reload():
                 self._reload()

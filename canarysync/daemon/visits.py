@@ -158,9 +158,9 @@ class Visits:
     def _shut(self, api: ApiDown, probe: bool) -> None:
         if not self._gate.reason:
             self.down_since = self._now()
-            self._reporter.standing(API, api.reason)
         now_s = time.monotonic()
         if probe or not self._gate.reason:
+            self._reporter.standing(API, api.reason)
             self._gate = gate.shut(self._gate, api.reason, now_s, random(), api.pause_s)
         elif api.pause_s:
             self._gate = gate.extend(self._gate, now_s, api.pause_s)

@@ -118,6 +118,31 @@ def test_what_comes_and_goes_is_one_trouble(told: pytest.LogCaptureFixture, repo
     assert last(told)[2] == {"times": 300, "for_s": 599}
 
 
+def test_what_goes_on_for_another_reason_is_said_and_stays_one_trouble(
+    told: pytest.LogCaptureFixture, reporter: Reporter, clock: Clock
+) -> None:
+    for why in ("no connection", "no connection", "HTTP 503", ""):
+        reporter.standing(API, why)
+        clock.now_s += 10
+    clock.now_s += LINGER_S
+    reporter.turn()
+    went = ["the API cannot be used, files wait", "the API still cannot be used", "the API answers again"]
+    assert messages(told) == went
+    assert told.records[1].__dict__["canarysync_fields"]["why"] == "HTTP 503"
+    assert last(told)[2] == {"times": 2, "for_s": 30}
+
+
+def test_nobody_is_reminded_of_a_route_that_has_left(
+    told: pytest.LogCaptureFixture, reporter: Reporter, clock: Clock
+) -> None:
+    walk(reporter, "a.json", FULL)
+    for step in (FULL, DONE, None):
+        reporter.let_go("clinic", step)
+    clock.now_s += 86400
+    reporter.turn()
+    assert messages(told) == [WAIT, OVER]
+
+
 def test_it_may_come_again(told: pytest.LogCaptureFixture, reporter: Reporter, clock: Clock) -> None:
     walk(reporter, "a.json", FULL, DONE)
     clock.now_s += LINGER_S
