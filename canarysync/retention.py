@@ -24,6 +24,7 @@ from canarysync.ledger import Entry, Filed, Ledger
 from canarysync.logs import event
 from canarysync.model import Kind, Signature
 from canarysync.reading import Content, look, read
+from canarysync.workers import sign_of_life
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Retention:
         going: list[_Pair] = []
         kept: dict[str, str] = {}
         for entry in expired:
+            sign_of_life()
             with suppress(_NotNow):
                 try:
                     going.append(self._judge(entry, folder, suffix, before))
