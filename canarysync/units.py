@@ -25,7 +25,6 @@ _SHIPPED = Path(__file__).parent / "systemd"
 _STATE_PARENT = Path("/var/lib")
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 _TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
-_LEAST_STOP_S = 120.0
 _INSTANCE = re.compile(r"[\w.:-]+", re.ASCII)
 _DIRECTIVE = re.compile(r"([A-Za-z]+)=")
 
@@ -108,7 +107,6 @@ def _values(config: Config, program: Program, user: str, command: str) -> Mappin
     arguments = [*others, command, "--config", str(config.path)]
     used = [*program.files, *_read(config), *writable(config)]
     groups = sorted({route.group for route in config.routes if route.group is not None})
-    longest_s = 2 * (config.api.connect_timeout_s + config.api.read_timeout_s)
     return {
         "User": user,
         "SupplementaryGroups": " ".join(map(quoted, groups)),
@@ -116,7 +114,6 @@ def _values(config: Config, program: Program, user: str, command: str) -> Mappin
         "LoadCredential": _credential(config),
         "StateDirectory": None if state is None else quoted(state),
         "StateDirectoryMode": None if state is None else "0700",
-        "TimeoutStopSec": "2min" if longest_s <= _LEAST_STOP_S else f"{longest_s:.0f}s",
         "ReadWritePaths": " ".join(map(quoted, writable(config))),
         "ProtectHome": "read-only" if _any_in(used, _HOMES) else "yes",
         "PrivateTmp": "no" if _any_in(used, _TEMPORARY) else "yes",
