@@ -22,7 +22,7 @@ def run(config_path: Path | None) -> None:
     """Watch the drop folders and upload what arrives, until stopped (SIGTERM or ^C: drain, then exit).
 
     SIGHUP (systemctl reload canarysync, or kill -HUP) reads the configuration again, in the middle of the
-    work. One with errors is refused, and the old one stays. `state` and the API's address need a restart.
+    work. One with errors is refused, and the old one stays. `state`, `metrics` and the API's address need a restart.
     """
     from canarysync.service import service
 
