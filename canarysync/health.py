@@ -16,8 +16,9 @@ GRACE_S = 60.0
 @dataclass(frozen=True, slots=True)
 class RouteVitals:
     """One route. ``crowded``: so many files wait that its scan pauses; ``gone``: why its folder is not to be had,
-    empty when it is there. Times are monotonic seconds: when a scan was last ``scanned_s`` to the end (None: never),
-    when any part of one came in, and when a visit to a file last ended.
+    empty when it is there; ``hangs``: it does not even answer; ``on_hold``: a person has stopped the route. Times are
+    monotonic seconds: when a scan was last ``scanned_s`` to the end (None: never), when any part of one came in, and
+    when a visit to a file last ended.
     """
 
     name: str
@@ -28,6 +29,8 @@ class RouteVitals:
     scanned_s: float | None
     listed_s: float
     visited_s: float
+    hangs: bool = False
+    on_hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

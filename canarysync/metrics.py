@@ -124,6 +124,13 @@ class _Gauges:
         self._present = Gauge(
             "canarysync_folder_present", "1 while the drop folder is there and ours", ("route",), registry=registry
         )
+        self._hangs = Gauge(
+            "canarysync_folder_hangs", "1 while a folder of the route does not answer, as on a dead share", ("route",),
+            registry=registry,
+        )  # fmt: skip
+        self._on_hold = Gauge(
+            "canarysync_on_hold", "1 while a person has stopped the route", ("route",), registry=registry
+        )
         self._usable = Gauge("canarysync_api_usable", "1 while requests may go to the API", (), registry=registry)
         self._workers = Gauge("canarysync_workers", "Threads that visit files and scan folders", (), registry=registry)
         self._busy = Gauge("canarysync_workers_busy", "Those of them that are at work", (), registry=registry)
@@ -131,7 +138,7 @@ class _Gauges:
     def set(self, vitals: Vitals | None, now: float) -> None:
         """``now``: Unix time. Routes that are no longer there vanish."""
         self._healthy.set(not any(ailments(vitals)))
-        for gauge in (self._waiting, self._oldest_s, self._scanned, self._present):
+        for gauge in (self._waiting, self._oldest_s, self._scanned, self._present, self._hangs, self._on_hold):
             gauge.clear()
         if vitals is None:
             return
@@ -145,6 +152,8 @@ class _Gauges:
             self._oldest_s.labels(route.name).set(0 if oldest_s is None else vitals.now_s - oldest_s)
             self._scanned.labels(route.name).set(0 if scanned_s is None else now - (vitals.now_s - scanned_s))
             self._present.labels(route.name).set(not route.gone)
+            self._hangs.labels(route.name).set(route.hangs)
+            self._on_hold.labels(route.name).set(route.on_hold)
 
 
 @contextmanager

@@ -124,6 +124,7 @@ class Desk:
         return RouteVitals(
             self.name, self.lane.rescan_s, self.tracks.tally(), self.tracks.crowded(), trouble, self.scanned_s,
             now_s if hung else self.listed_s, now_s if hung else self.visited_s,
+            hangs=self.hangs, on_hold=self.lane.hold is not None,
         )  # fmt: skip
 
     def was_looked_at(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from canarysync.health import RouteVitals, Vitals, ailments, remarks
+from canarysync.metrics import Meter
 from canarysync.tracks import Tally
 
 NOW_S = 5000.0
@@ -50,3 +51,10 @@ def test_a_loop_that_gives_no_answer_is_ill() -> None:
 def test_what_no_restart_mends_is_remarked_on() -> None:
     told = list(remarks(vitals(replace(WELL, gone="no\nfolder"), "no connection")))
     assert told == ["the API cannot be used: no connection", r"clinic: no\nfolder"]
+
+
+def test_a_hang_and_a_hold_have_gauges_of_their_own() -> None:
+    page = Meter().page(vitals(replace(WELL, name="other", hangs=True, on_hold=True))).body.decode()
+    for gauge in ("canarysync_folder_hangs", "canarysync_on_hold"):
+        assert f'{gauge}{{route="clinic"}} 0.0\n' in page
+        assert f'{gauge}{{route="other"}} 1.0\n' in page
