@@ -33,6 +33,7 @@ class Deadlines:
         """Start the thread, before others take what threads there are. Raises IoTrouble where there is none."""
         self._limits: list[_Limit] = []
         self._changed = threading.Condition()
+        self._closed = False
         try:
             threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
         except RuntimeError as error:
@@ -51,10 +52,17 @@ class Deadlines:
         finally:
             limit.done = True
 
+    def close(self) -> None:
+        """End the thread. No limit may be under way, nor come later."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
     def _watch(self) -> None:
-        while True:
+        while not self._closed:
             with self._changed:
-                self._changed.wait(self._pause_s())
+                if not self._closed:
+                    self._changed.wait(self._pause_s())
                 late = self._taken_late()
             for limit in late:
                 if not limit.done:

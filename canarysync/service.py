@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -145,7 +145,7 @@ class Works:
         self._ledger = ledger
         self._stack = stack
         self.meter = _meter() if config.metrics.listen else None
-        self.current = Work(config.routes, self._tools(config.api), config.api.concurrency)
+        self.current = self._work(config)
 
     def reread(self) -> Work:
         """The config, read again. Raises ConfigError and SetupError, and all stays as it was."""
@@ -154,11 +154,10 @@ class Works:
             cause = f"it needs a restart: {', '.join(fixed)}"
             raise SetupError("change this while running", str(new.path), cause, "systemctl restart canarysync")
         _check_secret(new.api, self._environment)
-        # Requests under way may still use the old connections: they are closed in the end.
-        tools = self.current.tools if new.api == old.api else self._tools(new.api)
+        work = replace(self.current, routes=new.routes) if new.api == old.api else self._work(new)
         set_up(new.log.level, new.log.format)
-        self._config, self.current = new, Work(new.routes, tools, new.api.concurrency)
-        return self.current
+        self._config, self.current = new, work
+        return work
 
     def expose(self, daemon: Daemon) -> None:
         """Serve its metrics, if that is wanted. Raises SetupError or IoTrouble where they cannot be."""
@@ -169,11 +168,14 @@ class Works:
             url = self._stack.enter_context(exposed(self.meter, listen.host, listen.port, daemon.vitals))
             event(_log, logging.INFO, "metrics are served", url=f"{url}/metrics")
 
-    def _tools(self, api: ApiConfig) -> Tools:
-        http = Http(api, self._environment)
+    def _work(self, config: Config) -> Work:
+        http = Http(config.api, self._environment)
         self._stack.callback(http.close)
         if self.meter is not None:
             http.observer = self.meter.requested
+        return Work(config.routes, self._tools(config.api, http), config.api.concurrency, http.close)
+
+    def _tools(self, api: ApiConfig, http: Http) -> Tools:
         return Tools(
             ledger=self._ledger,
             calls=Calls(Api(http), tokens_for(api, self._environment, http.post, utc_now), utc_now),

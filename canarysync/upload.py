@@ -184,8 +184,9 @@ class Http:
         return self.request("POST", path, headers, body)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and end the thread that watches over them. No request may be under way."""
         self._session.close()
+        self._deadlines.close()
 
 
 class Api:

@@ -71,6 +71,7 @@ class Daemon:
         self._roster.change(work.routes, work.tools)
         self._desks = self._roster.desks
         self._work = work
+        self._past: list[Work] = []
         self._reporter = Reporter(observer)
         self._ledger, self._now = work.tools.ledger, work.tools.now
         self._visits = Visits(self._desks, self._workers.do, work.concurrency, self._reporter, self._now)
@@ -178,6 +179,8 @@ class Daemon:
             self._reporter.turn()
             self._ledger.check_sound()
             self._roster.let_go()
+            while self._past and not self._roster.leaving:
+                self._past.pop().close()
             self._part_with_orphans(now_s)
             self._roster.start_scans(now_s, again=not self._once)
             if self._once and now_s >= self._until_s:  # a second try is for the next run
@@ -286,6 +289,7 @@ class Daemon:
         new_api = work.tools is not self._work.tools
         self._roster.change(work.routes, work.tools, afresh=new_api)
         if new_api:
+            self._past.append(self._work)
             self._visits.open_gate()
         self._visits.concurrency = work.concurrency
         self._work, self._refusal = work, ""

@@ -15,11 +15,13 @@ from canarysync.outcomes import Tools
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the daemon is to do: for which routes, with what, and with how many uploads at once."""
+    """What the daemon is to do: for which routes, with what, and with how many uploads at once. ``close`` is called
+    when nobody works with these ``tools`` any more."""
 
     routes: tuple[Route, ...]
     tools: Tools
     concurrency: int
+    close: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)

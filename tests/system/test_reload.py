@@ -45,3 +45,19 @@ def test_a_probe_that_leaves_with_its_route_makes_room_for_another(tmp_path: Pat
             reloaded.set()
             (tmp_path / "stays" / "drop" / "visit.json").write_text(json.dumps(score(2)))
             wait_for((tmp_path / "stays" / "done" / "visit.json").exists, "a file of the route that stays", 15.0)
+
+
+def test_what_the_old_api_needed_is_let_go_of(tmp_path: Path, sandbox: Sandbox) -> None:
+    def watching() -> int:
+        return sum(thread.name == "deadlines" for thread in threading.enumerate())
+
+    site = make_routes(tmp_path, sandbox.url, "a")
+    before = watching()
+    with service(site.config, os.environ) as daemon, running(daemon):
+        for concurrency in (2, 3):
+            make_routes(tmp_path, sandbox.url, "a", concurrency=concurrency)
+            daemon.reload()
+            (tmp_path / "a" / "drop" / f"{concurrency}.json").write_text(json.dumps(score(concurrency)))
+            wait_for((tmp_path / "a" / "done" / f"{concurrency}.json").exists, "a file after the reload")
+        wait_for(lambda: watching() == before + 1, "one thread to be left", 15.0)
+    wait_for(lambda: watching() == before, "none to be left", 15.0)
