@@ -22,7 +22,7 @@ from canarysync.calls import Absent, Calls, NoToken, Unanswerable, Unreadable
 from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX
 from canarysync.config import Config, Route
 from canarysync.durable import is_there, sync_folder
-from canarysync.errors import CanarysyncError, Exit, IoTrouble
+from canarysync.errors import Exit, IoTrouble
 from canarysync.filing import FILE_MOST_BYTES, SIDECAR_MOST_BYTES
 from canarysync.folder import absence
 from canarysync.instant import for_programs
@@ -124,17 +124,17 @@ class Means:
     pause: Callable[[float], None] = time.sleep
 
 
-def sidecars(config: Config, route: str | None) -> int | None:
+def sidecars(routes: Sequence[Route]) -> int | None:
     """How many there are to look at; None where a folder cannot be listed now, as ``verify`` will tell."""
-    folders = [folder for each in _chosen(config, route) for folder in (each.done, each.failed)]
+    folders = [folder for route in routes for folder in (route.done, route.failed)]
     try:
         return sum(name.endswith((RECEIPT_SUFFIX, ERROR_SUFFIX)) for folder in folders for name in _names(folder))
     except OSError:
         return None
 
 
-def verify(config: Config, route: str | None, audit: Path | None, means: Means) -> list[Tally]:
-    """Look at everything that was filed, of all routes or one, in bounded memory. ``audit`` gets a line of JSON for
+def verify(config: Config, routes: Sequence[Route], audit: Path | None, means: Means) -> list[Tally]:
+    """Look at everything that was filed of these routes, in bounded memory. ``audit`` gets a line of JSON for
     each sidecar, or is left as it was when this does not come to its end.
 
     Raises IoTrouble when the API cannot be asked now, or the audit file not be written.
@@ -143,10 +143,10 @@ def verify(config: Config, route: str | None, audit: Path | None, means: Means) 
         ledger = stack.enter_context(opened(config.state, Access.READER))
         write = stack.enter_context(_audit(audit)) if audit else lambda finding: None
         tallies = []
-        for each in _chosen(config, route):
-            tally = Tally(each.name, each.done.parent)
+        for route in routes:
+            tally = Tally(route.name, route.done.parent)
             tallies.append(tally)
-            for finding in _findings(_Verifier(each, config, ledger, means), tally):
+            for finding in _findings(_Verifier(route, config, ledger, means), tally):
                 tally.add(finding)
                 write(finding)
                 means.tick()
@@ -161,14 +161,6 @@ def _findings(verifier: _Verifier, tally: Tally) -> Iterator[Finding]:
         tally.trouble = verifier.absence()
     except OSError as error:
         tally.trouble = f"cannot list {error.filename or tally.folder}: {error.strerror}"
-
-
-def _chosen(config: Config, route: str | None) -> list[Route]:
-    chosen = [each for each in config.routes if route in (None, each.name)]
-    if not chosen:
-        names = ", ".join(each.name for each in config.routes)
-        raise CanarysyncError("verify route", str(route), "there is no such route", f"the config has {names}")
-    return chosen
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import click
 
 from canarysync.cli.options import (
     as_time,
+    check_route,
     config_option,
     json_option,
     load,
@@ -93,7 +94,9 @@ def resolve(name: str, uuid: str | None, send_again: bool, route: str | None, co
         raise click.UsageError("give either --uploaded UUID or --send-again")
     if resolution is None:
         raise click.UsageError("--uploaded wants the score's uuid, such as 0192530c-4ce5-7aa1-be9b-bc52dec8a184")
-    print_lines(views.resolved_lines(decisions.resolve(load(config_path), name, resolution, route)))
+    config = load(config_path)
+    check_route(route, config)
+    print_lines(views.resolved_lines(decisions.resolve(config, name, resolution, route)))
 
 
 @click.command(short_help="Stop a route, and keep its files.")

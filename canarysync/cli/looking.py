@@ -13,10 +13,12 @@ from canarysync.cli.options import (
     PATH,
     as_seconds,
     as_time,
+    check_route,
     config_option,
     json_option,
     load,
     print_lines,
+    route_called,
     route_option,
 )
 from canarysync.errors import Exit
@@ -73,7 +75,9 @@ def history(
     wanted = told.Wanted(name, uuid, entry_id, route, since)
     if sum(each is not None for each in (name, uuid, entry_id)) > 1:
         raise click.UsageError("give one of NAME, --uuid and --entry")
-    with told.opened_for(load(config_path)) as ledger:
+    config = load(config_path)
+    check_route(route, config)
+    with told.opened_for(config) as ledger:
         print_lines(telling.history_json(ledger, wanted) if json_wanted else telling.history_lines(ledger, wanted))
 
 
@@ -117,11 +121,12 @@ def verify(
     from canarysync.service import api_calls
 
     config = load(config_path)
+    routes = [route_called(route, config)] if route else config.routes
     with (
         api_calls(config, os.environ if with_api else None) as calls,
-        telling.bar(lambda: verifying.sidecars(config, route)) as tick,
+        telling.bar(lambda: verifying.sidecars(routes)) as tick,
     ):
-        tallies = verifying.verify(config, route, audit, verifying.Means(calls, tick))
+        tallies = verifying.verify(config, routes, audit, verifying.Means(calls, tick))
     if json_wanted:
         click.echo(views.as_json([telling.tally_json(tally) for tally in tallies]))
     else:

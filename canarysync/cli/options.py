@@ -29,10 +29,23 @@ def load(path: Path | None) -> Config:
 
 
 def route_called(name: str, config: Config) -> Route:
+    """Raises UsageError where there is none."""
     found = next((route for route in config.routes if route.name == name), None)
     if found is None:
         raise click.UsageError(f"there is no route {name}; there are: {', '.join(r.name for r in config.routes)}")
     return found
+
+
+def check_route(name: str | None, config: Config) -> None:
+    """The same for a route that may have left the configuration: the ledger knows it still."""
+    from canarysync.ledger_sqlite import Access
+    from canarysync.status import opened
+
+    if name is None:
+        return
+    with opened(config.state, Access.READER) as ledger:
+        if ledger is None or name not in ledger.routes():
+            route_called(name, config)
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -226,7 +226,7 @@ def test_a_decision_stands_until_the_file_is_sent_and_no_longer(site: Site, sand
         (["visit.json"], Exit.USAGE, "give either --uploaded UUID or --send-again"),
         (["visit.json", "--send-again", "--uploaded", str(uuid.uuid4())], Exit.USAGE, "give either"),
         (["visit.json", "--uploaded", "abc123"], Exit.USAGE, "--uploaded wants the score's uuid"),
-        (["visit.json", "--send-again", "--route", "other"], Exit.NEEDS_A_PERSON, "no score of that name is in doubt"),
+        (["visit.json", "--send-again", "--route", "other"], Exit.USAGE, "there is no route other; there are: clinic"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(

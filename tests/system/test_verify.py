@@ -29,7 +29,7 @@ from tests.support import Site, make_site, score, unique_assessment
 def tally(site: Site, *, api: bool = False, audit: Path | None = None, paused: list[float] | None = None) -> Tally:
     pauses = [] if paused is None else paused
     with api_calls(site.config, os.environ if api else None) as calls:
-        [found] = verify(site.config, None, audit, Means(calls, pause=pauses.append))
+        [found] = verify(site.config, site.config.routes, audit, Means(calls, pause=pauses.append))
     return found
 
 
@@ -54,7 +54,7 @@ def test_all_is_fine(site: Site) -> None:
 
     assert found.counts == {Verdict.FINE: 4}
     assert exit_code([found]) == Exit.OK
-    assert sidecars(site.config, None) == 4
+    assert sidecars(site.config.routes) == 4
 
 
 def test_every_kind_of_damage_is_told(site: Site, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_folders_that_are_away_are_no_reason_to_say_that_all_is_fine(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     fill(site, "a.json")
     away = site.done.rename(site.home / "away")
-    with bar(lambda: sidecars(site.config, None)) as tick:
+    with bar(lambda: sidecars(site.config.routes)) as tick:
         tick()
     assert "cannot list" in tally(site).trouble
     assert exit_code([tally(site)]) == Exit.TRY_AGAIN
@@ -276,6 +276,25 @@ def test_the_commands(site: Site) -> None:
     unknown = site.cli("history", "nobody.json", *config)
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert "nobody.json: the ledger knows of none" in unknown.stderr
+
+
+@pytest.mark.parametrize("command", [("verify",), ("history",), ("resolve", "visit.json", "--send-again")])
+def test_a_route_that_there_is_not_is_told_as_everywhere(site: Site, command: tuple[str, ...]) -> None:
+    told = site.told(*command, "--route", "nope")
+    assert (told.returncode, told.stdout) == (Exit.USAGE, "")
+    assert "there is no route nope; there are: clinic" in told.stderr
+
+
+def test_the_history_of_a_route_that_has_left_the_config_or_was_never_started(site: Site) -> None:
+    fill(site, "visit.json")
+    config = site.config_path.read_text()
+    site.config_path.write_text(config.replace("folder: clinic", "folder: later"))
+    assert config != site.config_path.read_text()
+
+    left, later = (site.told("history", "--route", route) for route in ("clinic", "later"))
+
+    assert (left.returncode, len(left.stdout.splitlines())) == (0, 3)
+    assert (later.returncode, later.stdout) == (0, "")
 
 
 @pytest.mark.parametrize(
