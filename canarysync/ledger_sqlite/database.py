@@ -78,8 +78,8 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX suspects_score ON suspects (fingerprint);
     """,
     """
-    -- What became of each entry, and when: only ever added to, in the transaction of the change itself. `n` counts per
-    -- entry, whose rows stand together. As each is held twice, `entry_id` is the 16 bytes of the UUID (36 as text), and
+    -- What became of each entry, and when, written in the transaction of the change itself. `n` rises per entry, whose
+    -- rows stand together. As each is held twice, `entry_id` is the 16 bytes of the UUID (36 as text), and
     -- `at` is in milliseconds since 1970 (UTC). No REFERENCES: take_in replaces entries.
     CREATE TABLE events (
         entry_id BLOB NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL, what TEXT NOT NULL, detail TEXT NOT NULL,

@@ -16,16 +16,26 @@ from canarysync.ledger_sqlite.rows import ENTRY_SQL, to_entry
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _PAGE = 500
+_ATTEMPTS = ({Happened.INTENDED}, {Happened.SENT_AGAIN})
 
 
 def record(c: sqlite3.Connection, entry_id: str, at: datetime, what: Happened, detail: object = "") -> None:
-    """Add an event; unless it is the last one over again, as of an entry that is held, and looked for now and then."""
-    sql = "SELECT n, what, detail FROM events WHERE entry_id = ? ORDER BY n DESC LIMIT 1"
-    key = UUID(entry_id).bytes
-    n, *last = c.execute(sql, (key,)).fetchone() or (0, "", "")
-    if last != [what, str(detail)]:
-        row = (key, n + 1, (at - _EPOCH) // _MS, what, str(detail))
-        c.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", row)
+    """Add an event; unless it is the last one over again, as of an entry that is held, and looked for now and then.
+
+    Of attempts in a row that end alike the first and the last stay, whose numbers tell how many were between: there is
+    one every few minutes for as long as the API is down.
+    """
+    key, told = UUID(entry_id).bytes, (str(what), str(detail))
+    sql = "SELECT n, what, detail FROM events WHERE entry_id = ? ORDER BY n DESC LIMIT 4"
+    last = c.execute(sql, (key,)).fetchall()
+    ended = [(row["what"], row["detail"]) for row in last]
+    if told in ended[:1]:
+        return
+    if ended[1::2] == [told, told] and {ended[0][0], ended[2][0]} in _ATTEMPTS:
+        between = (key, last[2]["n"], last[1]["n"])
+        c.execute("DELETE FROM events WHERE entry_id = ? AND n BETWEEN ? AND ?", between)
+    row = (key, last[0]["n"] + 1 if last else 1, (at - _EPOCH) // _MS, *told)
+    c.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", row)
 
 
 class History:

@@ -56,6 +56,19 @@ def test_a_whole_life(ledger: SqliteLedger) -> None:
     assert ledger.entry(entry.id).removed
 
 
+def test_attempts_that_end_alike_are_few_events(ledger: SqliteLedger) -> None:
+    entry = claim(ledger, draft(), at(0))
+    for number in range(2, 40):
+        reason = "no connection" if number == 39 else "HTTP 503"
+        entry = ledger.defer(entry, reason, at(number), at(number - 0.5))
+        entry = ledger.intend_again(entry, at(number), resent=False)
+
+    assert life(ledger, entry) == [
+        "0 intended 1", "1.5 deferred HTTP 503", "37 intended 37", "37.5 deferred HTTP 503",
+        "38 intended 38", "38.5 deferred no connection", "39 intended 39",
+    ]  # fmt: skip
+
+
 def test_the_other_ends(ledger: SqliteLedger) -> None:
     owner = entry_in(ledger, State.UPLOADED, "owner.json", number=1)
     twin = ledger.duplicate(draft("twin.json", 1), owner, "twin.json", at(2))
