@@ -77,6 +77,16 @@ def for_config(config: Config, program: Program, user: str, *, timer: bool) -> U
     return Units(tuple(files), files[1 if timer else 0].path.name, tuple(_steps(config, user)))
 
 
+def as_service(config: Config, program: Program, user: str, *arguments: str) -> str:
+    """The command by which root calls canarysync as the service does: with its user, its groups and its credential."""
+    found, groups = _credential(config), _groups(config)
+    given = [f"User={user}"]
+    given += [f"SupplementaryGroups={' '.join(groups)}"] if groups else []
+    given += [f"LoadCredential={':'.join(map(str, found))}"] if found else []
+    properties = [word for each in given for word in ("-p", each)]
+    return shlex.join(["sudo", "systemd-run", "--pipe", "--wait", *properties, *program.words, *arguments])
+
+
 def quoted(word: str | Path, *, argument: bool = False) -> str:
     """One word of a value (systemd.syntax(7)): not split, no specifier in it; nor a variable, which only the arguments
     of a command may have."""
@@ -106,12 +116,12 @@ def _values(config: Config, program: Program, user: str, command: str) -> Mappin
     first, *others = program.words
     arguments = [*others, command, "--config", str(config.path)]
     used = [*program.files, *_read(config), *writable(config)]
-    groups = sorted({route.group for route in config.routes if route.group is not None})
+    handed = _credential(config)
     return {
         "User": user,
-        "SupplementaryGroups": " ".join(map(quoted, groups)),
+        "SupplementaryGroups": " ".join(map(quoted, _groups(config))),
         "ExecStart": " ".join([quoted(first), *(quoted(word, argument=True) for word in arguments)]),
-        "LoadCredential": _credential(config),
+        "LoadCredential": None if handed is None else f"{handed[0]}:{handed[1]}".replace("%", "%%"),
         "StateDirectory": None if state is None else quoted(state),
         "StateDirectoryMode": None if state is None else "0700",
         "ReadWritePaths": " ".join(map(quoted, writable(config))),
@@ -144,13 +154,17 @@ def _read(config: Config) -> Iterator[Path]:
         yield config.api.ca_bundle
 
 
-def _credential(config: Config) -> str | None:
-    """``NAME:PATH``, if the configuration asks for a credential: beside it, and of its name if it has one."""
+def _groups(config: Config) -> list[str]:
+    return sorted({route.group for route in config.routes if route.group is not None})
+
+
+def _credential(config: Config) -> tuple[str, Path] | None:
+    """Its name and its file, if the configuration asks for one: beside it, and of its name if it has one."""
     secret = config.api.token or config.api.api_key
     if secret is None or secret.kind is not SecretKind.CREDENTIAL:
         return None
     prefix = "" if config.path.stem == SYSTEM_CONFIG.stem else f"{config.path.stem}."
-    return f"{secret.name}:{config.path.parent / (prefix + secret.name)}".replace("%", "%%")
+    return secret.name, config.path.parent / (prefix + secret.name)
 
 
 def writable(config: Config, mounted: Callable[[Path], Mount] = mount_at) -> list[Path]:
@@ -208,6 +222,6 @@ def _steps(config: Config, user: str) -> Iterator[str]:
     for route in config.routes:
         if not all(folder.is_dir() for folder in (route.drop, route.done, route.failed)):
             yield by_hand(route, user, route.group or group_of(user))
-    credential = _credential(config)
-    if credential is not None and not Path(key := credential.partition(":")[2]).exists():
-        yield f"(umask 077; cat > {shlex.quote(key)})   # type the key, then ^D"
+    handed = _credential(config)
+    if handed is not None and not handed[1].exists():
+        yield f"(umask 077; cat > {shlex.quote(str(handed[1]))})   # type the key, then ^D"

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from canarysync import units
 from canarysync.auth import read_secret
 from canarysync.check.findings import Finding, ok, warning
 from canarysync.config import Config, SecretKind, SecretRef
@@ -20,7 +21,7 @@ def secret(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
     subject = "token" if config.api.token else "API key"
     if unseen(ref, environment):
         text = f"the systemd credential {ref.name} is seen only inside the service (CREDENTIALS_DIRECTORY is not set)"
-        yield warning(subject, text, _test_inside(config.path, ref))
+        yield warning(subject, text, _test_inside(config))
         return
     read_secret(ref, environment)
     yield from list(_rights(subject, ref)) or [ok(subject, f"{ref.kind} {ref.name}")]
@@ -31,11 +32,9 @@ def unseen(ref: SecretRef | None, environment: Mapping[str, str]) -> bool:
     return ref is not None and ref.kind is SecretKind.CREDENTIAL and not environment.get("CREDENTIALS_DIRECTORY")
 
 
-def _test_inside(config: Path, ref: SecretRef) -> str:
-    return (
-        f"sudo systemd-run --pipe --wait -p User=canarysync -p LoadCredential={ref.name}:/etc/canarysync/{ref.name} "
-        f"canarysync check -c {config}"
-    )
+def _test_inside(config: Config) -> str:
+    user = units.USER if os.geteuid() == 0 else user_name(os.geteuid())
+    return units.as_service(config, units.running_program(), user, "check", "-c", str(config.path))
 
 
 def _rights(subject: str, ref: SecretRef) -> Iterator[Finding]:

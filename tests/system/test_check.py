@@ -6,6 +6,7 @@ import grp
 import json
 import os
 import re
+import shlex
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from canarysync import units
 from canarysync.check import Finding, Grade, check
 from canarysync.check.findings import guarded, ok
 from canarysync.folder import take
@@ -70,7 +72,11 @@ def test_a_systemd_credential_is_not_to_be_seen_by_hand(tmp_path: Path, sandbox:
     by_systemd = found(site, CREDENTIALS_DIRECTORY=str(tmp_path))
 
     assert bad(by_hand) == {"API key": "warning"}
-    assert "LoadCredential=api-key:" in by_hand["API key"].remedy
+    remedy = shlex.split(by_hand["API key"].remedy)
+    assert f"LoadCredential=api-key:{site.config_path.with_name('api-key')}" in remedy
+    called = [*units.running_program().words, "check", "-c", str(site.config_path)]
+    assert remedy[-len(called) :] == called
+    assert Path(called[0]).is_absolute(), "systemd-run knows no PATH of ours"
     assert by_hand["API"].text.endswith(" answers"), "what needs no secret is looked at"
     assert bad(by_systemd) == {}
 
