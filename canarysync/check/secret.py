@@ -41,8 +41,11 @@ def _rights(subject: str, ref: SecretRef) -> Iterator[Finding]:
     if ref.kind is not SecretKind.FILE:
         return
     seen = Path(ref.name).stat()
-    if stat.S_IMODE(seen.st_mode) & 0o077:
-        yield warning(subject, f"{ref.name} can be used by others than its owner", f"chmod 600 {ref.name}")
+    if seen.st_mode & stat.S_IRWXO:
+        yield warning(subject, f"{ref.name} can be used by everybody", f"chmod o= {ref.name}")
+    elif seen.st_mode & stat.S_IRWXG and seen.st_uid != 0 and seen.st_gid not in (os.getegid(), *os.getgroups()):
+        # Not of root's file: its group is how the service reads it.
+        yield warning(subject, f"{ref.name} can be used by a group that is not ours", f"chmod g= {ref.name}")
     if seen.st_uid not in (0, os.geteuid()):
         user = user_name(os.geteuid())
         yield warning(subject, f"{ref.name} belongs to {user_name(seen.st_uid)}, who can change it",

@@ -81,6 +81,28 @@ def test_a_systemd_credential_is_not_to_be_seen_by_hand(tmp_path: Path, sandbox:
     assert bad(by_systemd) == {}
 
 
+def test_a_key_that_its_group_reads_is_well_and_one_that_everybody_reads_is_not(site: Site) -> None:
+    key = site.home / "api-key"
+    key.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(key, 0, 12345)  # root's, and the service's group reads it: chmod 600 would stop the service
+    assert bad(found(site)) == {}
+
+    key.chmod(0o644)
+    told = found(site)
+    assert bad(told) == {"API key": "warning"}
+    assert told["API key"].remedy == f"chmod o= {key}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_key_that_another_group_reads_is_told(site: Site) -> None:
+    key = site.home / "api-key"
+    key.chmod(0o640)
+    os.chown(key, 12345, 12345)
+    remedies = [finding.remedy for finding in check(site.config, {}, lambda: datetime.now(UTC))]
+    assert f"chmod g= {key}" in remedies
+
+
 def test_a_proxy_is_shown_without_its_password(tmp_path: Path) -> None:
     site = make_site(tmp_path, "https://api.invalid", api__timeout__connect="1s")
     told = found(site, HTTPS_PROXY="http://user:geheim@127.0.0.1:9", SSL_CERT_FILE="/etc/ca.pem")
