@@ -74,7 +74,8 @@ def for_config(config: Config, program: Program, user: str, *, timer: bool) -> U
         files.append(UnitFile(FOLDERS["system"] / f"{source}{instance}.timer", _shipped(f"{source}.timer")))
     files.append(UnitFile(FOLDERS["sysusers"] / "canarysync.conf", _sysusers(user)))
     files.append(UnitFile(FOLDERS["tmpfiles"] / f"canarysync{instance}.conf", _tmpfiles(config, user)))
-    return Units(tuple(files), files[1 if timer else 0].path.name, tuple(_steps(config, user)))
+    steps = _steps(config, user, files[0].path.name)
+    return Units(tuple(files), files[1 if timer else 0].path.name, tuple(steps))
 
 
 def as_service(config: Config, program: Program, user: str, *arguments: str) -> str:
@@ -217,11 +218,20 @@ def group_of(user: str) -> str:
         return user
 
 
-def _steps(config: Config, user: str) -> Iterator[str]:
-    """The commands that make what is missing: folders, and the file of the key."""
+def _steps(config: Config, user: str, unit: str) -> Iterator[str]:
+    """The commands that make what is missing: folders, and the key."""
     for route in config.routes:
         if not all(folder.is_dir() for folder in (route.drop, route.done, route.failed)):
             yield by_hand(route, user, route.group or group_of(user))
-    handed = _credential(config)
+    yield from _key_steps(config, user, unit)
+
+
+def _key_steps(config: Config, user: str, unit: str) -> Iterator[str]:
+    secret, handed = config.api.token or config.api.api_key, _credential(config)
     if handed is not None and not handed[1].exists():
         yield f"(umask 077; cat > {shlex.quote(str(handed[1]))})   # type the key, then ^D"
+    elif secret is not None and secret.kind is SecretKind.FILE and not Path(secret.name).exists():
+        file = shlex.quote(secret.name)
+        yield f"(umask 027; cat > {file}) && chgrp {group_of(user)} {file}   # type the key, then ^D"
+    elif secret is not None and secret.kind is SecretKind.ENV:
+        yield f"systemctl edit {unit}   # [Service], EnvironmentFile=, in that file: {secret.name}=KEY"

@@ -246,7 +246,7 @@ def config(name: str) -> Config:
 def test_one_clinic() -> None:
     found = config("one-clinic.yaml")
     assert found.api.url == "https://rest.eus.canaryspeech.com"
-    assert found.api.api_key == SecretRef(SecretKind.FILE, "/etc/canarysync/api-key")
+    assert found.api.api_key == SecretRef(SecretKind.CREDENTIAL, "api-key")
     assert [(route.name, route.drop) for route in found.routes] == [("clinic-a", Path("/srv/canary/clinic-a/drop"))]
     assert found.state == Path("/var/lib/canarysync")
 

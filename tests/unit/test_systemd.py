@@ -92,7 +92,8 @@ def test_paths_are_those_of_the_example_configuration(unit: Path) -> None:
     assert Path("/var/lib") / setting(unit, "StateDirectory") == config.state
     assert int(setting(unit, "StateDirectoryMode"), 8) == state.MODE
     assert config.api.api_key is not None
-    assert setting(unit, "LoadCredential") == f"api-key:{config.api.api_key.name}"
+    name = config.api.api_key.name
+    assert setting(unit, "LoadCredential") == f"{name}:{SYSTEM_CONFIG.parent / name}"
     [writable] = setting(unit, "ReadWritePaths").split()  # one: files cannot be renamed from one to another
     route = config.routes[0]
     assert all(folder.is_relative_to(writable) for folder in (route.drop, route.done, route.failed))
@@ -177,10 +178,9 @@ def test_systemd_rates_the_sandbox_well(unit: Path) -> None:
 
 
 def configured(path: Path = SYSTEM_CONFIG, **changes: object) -> Config:
-    """The example of one clinic, at ``path``, with the key as a credential."""
+    """The example of one clinic, at ``path``."""
     config = load(ROOT / "examples" / "config" / "one-clinic.yaml")
-    api = dataclasses.replace(config.api, api_key=SecretRef(SecretKind.CREDENTIAL, "api-key"))
-    return dataclasses.replace(config, path=path, api=api, **changes)
+    return dataclasses.replace(config, path=path, **changes)
 
 
 def route(folder: str, **changes: object) -> Route:
@@ -224,6 +224,28 @@ def test_another_configuration_is_another_instance() -> None:
     assert "sudo install -d -o labsync -g lab -m 2770 /srv/north/ward/drop" in made.steps[0]
     with pytest.raises(SetupError, match="north wing"):
         units.for_config(configured(Path("/etc/north wing.yaml")), program(), "labsync", timer=False)
+
+
+@pytest.mark.parametrize(
+    ("secret", "step"),
+    [
+        (SecretRef(SecretKind.CREDENTIAL, "api-key"), "(umask 077; cat > {}/api-key)   # type"),
+        (SecretRef(SecretKind.FILE, "{}/key"), "(umask 027; cat > {}/key) && chgrp labsync {}/key   # type"),
+        (SecretRef(SecretKind.ENV, "CANARY_KEY"), "systemctl edit canarysync-once.service   # [Service], Env"),
+    ],
+)
+def test_whatever_way_the_key_comes_the_steps_bring_it(secret: SecretRef, step: str, tmp_path: Path) -> None:
+    home = str(tmp_path)
+    secret = dataclasses.replace(secret, name=secret.name.format(home))
+    config = configured(tmp_path / "canarysync.yaml")
+    config = dataclasses.replace(config, api=dataclasses.replace(config.api, api_key=secret))
+
+    *_, told = units.for_config(config, program(), "labsync", timer=True).steps
+
+    assert told.startswith(step.format(home, home))
+    if secret.kind is SecretKind.FILE:
+        Path(secret.name).write_text("key")
+        assert "key" not in "".join(units.for_config(config, program(), "labsync", timer=True).steps)
 
 
 @pytest.mark.parametrize(
