@@ -25,7 +25,7 @@ _SCAN_GRACE_S = 60.0
 @dataclass(frozen=True, slots=True)
 class Process:
     """The canarysync that works with this state folder: ``holder`` says who it is, and is empty when none does. The
-    rest is from the last pulse, which is its own if ``fresh``."""
+    rest is from the last pulse, which is its own if ``fresh``. ``silent``: it is a daemon's, and too old."""
 
     holder: str = ""
     since: datetime | None = None
@@ -34,6 +34,7 @@ class Process:
     version: str = ""
     once: bool = False
     heard_at: datetime | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def gather(config: Config, now: datetime) -> Status:
     """The status of everything. Raises LedgerError when the ledger is there and cannot be read."""
     with opened(config.state, Access.READER) as ledger:
         last = pulse.read(config.state)
-        process = _process(config.state, last)
+        process = _process(config.state, last, now)
         live = last if process.fresh else None
         counting = Counting(ledger, now, bool(process.holder), _idle(process, live), _full(config.state))
         routes = [
@@ -107,7 +108,7 @@ def opened(state: Path, access: Access) -> Iterator[SqliteLedger | None]:
 def exit_code(status: Status, max_age_s: float | None = None) -> Exit:
     """75 while anything waits, else 1 where a person is needed, else 0. With ``max_age_s``, for monitoring: what waits
     for less long is well, and what waits for longer, or a scan that is longer ago, needs a person."""
-    person = any(_needs_a_person(route) for route in status.routes)
+    person = status.process.silent or any(_needs_a_person(route) for route in status.routes)
     if max_age_s is not None:
         person = person or any(too_old(route, status.at, max_age_s) for route in status.routes)
     elif any(_waits(route) for route in status.routes):
@@ -145,7 +146,7 @@ def _hold(ledger: SqliteLedger | None, route: str) -> Hold | None:
     return ledger.hold_on(route_id) if ledger and route_id else None
 
 
-def _process(state: Path, last: Pulse | None) -> Process:
+def _process(state: Path, last: Pulse | None, now: datetime) -> Process:
     try:
         lock = peek(state / LOCK_NAME)
     except OSError:  # never started
@@ -156,8 +157,16 @@ def _process(state: Path, last: Pulse | None) -> Process:
         since = None
     if last is None:
         return Process(lock.holder, since, lock.pid)
-    fresh = bool(lock.holder) and last.pid == lock.pid
-    return Process(lock.holder, since, lock.pid, fresh, last.version, last.once, last.at)
+    # In a container, one that was started after it may have the same pid.
+    fresh = bool(lock.holder) and last.pid == lock.pid and (since is None or last.at >= since)
+    silent = fresh and not last.once and _is_silent(last, now)
+    return Process(lock.holder, since, lock.pid, fresh, last.version, last.once, last.at, silent)
+
+
+def _is_silent(last: Pulse, now: datetime) -> bool:
+    """Whether a daemon's loop hangs: it writes a pulse after each scan at the latest."""
+    longest_s = max((route.rescan_s for route in last.routes.values()), default=0.0)
+    return (now - last.at).total_seconds() > 2 * longest_s + _SCAN_GRACE_S
 
 
 def _idle(process: Process, live: Pulse | None) -> str:

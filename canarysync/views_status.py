@@ -67,6 +67,7 @@ def verdict(status: Status, code: Exit, max_age_s: float | None) -> str:
     }
     told = [f"{count:,} {what}" for what, count in parts.items() if count]
     told += ["the API cannot be used"] if status.api.down else []
+    told += ["canarysync hangs"] if status.process.silent else []
     for route in routes:
         if route.folder and route.files.gone:
             told.append(f"the folder of {shown(route.name)} is not to be had")
@@ -95,7 +96,8 @@ def process_words(process: Process, now: datetime) -> str:
         return f"canarysync is at work: process {process.pid}{since}; it has told no more of itself yet"
     if process.holder:
         what = "a run-once is at work" if process.once else "canarysync is running"
-        return f"{what}: version {shown(process.version)}, process {process.pid}{since}"
+        silent = f"; it hangs: nothing was heard of it for {_ago(process.heard_at, now)}" if process.silent else ""
+        return f"{what}: version {shown(process.version)}, process {process.pid}{since}{silent}"
     if process.heard_at is None:
         return "canarysync is not running"
     last = "the last run-once ended" if process.once else "it was last heard of"

@@ -180,6 +180,24 @@ def test_a_pulse_that_somebody_altered_keeps_nobody_from_the_status(forged: dict
     assert page(status(site))
 
 
+def test_a_pulse_counts_for_the_process_that_wrote_it_and_not_for_ever(site: Site) -> None:
+    site.once()
+    last = pulse.read(site.config.state)
+    assert last is not None
+    with service(site.config, os.environ, once=True):
+        now = datetime.now(UTC)
+        pulse.write(site.config.state, replace(last, once=False, at=now - timedelta(hours=1)))  # a pid of old
+        before = gather(site.config, now)
+        pulse.write(site.config.state, replace(last, once=False, at=now))
+        most_s = 2 * site.config.routes[0].rescan_s + 60
+        fresh, stuck = (gather(site.config, now + timedelta(seconds=most_s + more_s)) for more_s in (-1, 1))
+
+    assert (before.process.fresh, fresh.process.fresh, stuck.process.fresh) == (False, True, True)
+    assert (fresh.process.silent, stuck.process.silent) == (False, True)
+    assert exit_code(stuck) == Exit.NEEDS_A_PERSON
+    assert "canarysync hangs" in page(stuck)
+
+
 # --- what follows from it --------------------------------------------------------------------------
 
 
