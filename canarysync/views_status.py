@@ -68,6 +68,8 @@ def verdict(status: Status, code: Exit, max_age_s: float | None) -> str:
     told = [f"{count:,} {what}" for what, count in parts.items() if count]
     told += ["the API cannot be used"] if status.api.down else []
     told += ["canarysync hangs"] if status.process.silent else []
+    if not status.process.holder and not status.process.once:  # a run-once comes again by itself
+        told.append("canarysync is not running")
     for route in routes:
         if route.folder and route.files.gone:
             told.append(f"the folder of {shown(route.name)} is not to be had")

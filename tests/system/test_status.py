@@ -279,6 +279,13 @@ def test_what_keeps_all_files_stands_in_the_first_line_with_its_remedy() -> None
     assert exit_code(waiting_for_a_minute, 600.0) == Exit.OK
 
 
+@pytest.mark.parametrize(("once", "line"), [(False, "well so far: canarysync is not running"), (True, "all well")])
+def test_a_daemon_that_is_gone_stands_in_the_first_line(once: bool, line: str) -> None:
+    gone = replace(made(Census()), process=Process(once=once, heard_at=NOW))
+    assert page(gone).startswith(f"\x1b[32m\x1b[1m{line}\x1b")
+    assert exit_code(gone) == Exit.OK
+
+
 def test_what_is_wrong_with_a_failed_file_is_told(site: Site) -> None:
     site.put("a.json", json.dumps(score(1)).replace("scoreType", "scoretype"))
     site.once()
