@@ -28,6 +28,7 @@ LISTED_MOST = 20
 """So many files of each kind are named."""
 
 NOT_CONFIGURED = "not in the config"
+NOT_LOOKED_AT = "not looked at: others are older"
 
 _FOLDERS_S = 30.0
 _TRIES = 3
@@ -98,12 +99,11 @@ class Census:
 @dataclass(frozen=True, slots=True)
 class _Folders:
     """What the folders of a route hold. ``new`` are the files that the ledger does not know of, and since when they are
-    there as they are; ``whys`` tells of the oldest ones why they wait, ``idle`` of the others. ``to_mend`` has the code
-    of each file in failed/ that has an error sidecar, ``mend`` the first of them."""
+    there as they are; ``whys`` tells of the oldest ones why they wait. ``to_mend`` has the code of each file in failed/
+    that has an error sidecar, ``mend`` the first of them."""
 
     gone: str = ""
     obstacle: str = ""
-    idle: str = ""
     names: frozenset[str] = frozenset()
     new: Mapping[str, datetime] = field(default_factory=dict)
     whys: Mapping[str, str] = field(default_factory=dict)
@@ -168,14 +168,14 @@ class Counting:
             return replace(folders, gone=f"the drop folder cannot be listed: {error.strerror}")
         new = _ages(route.drop, (name for name in names if name not in known))
         obstacle = self.obstacle or no_place(route.drop, (route.done, route.failed))
+        oldest = nsmallest(LISTED_MOST, new, key=lambda name: (new[name], name))
         idle = f"not sent: {obstacle}" if obstacle else self.idle
         return replace(
             folders,
             obstacle=obstacle,
             names=names,
             new=new,
-            idle=idle,
-            whys={name: self._why(route, name, idle) for name in nsmallest(LISTED_MOST, new, key=new.__getitem__)},
+            whys={name: self._why(route, name, idle) for name in oldest},
             skipped=dict(scan.skipped),
         )
 
@@ -197,7 +197,7 @@ class Counting:
                 missing.append(entry.name)
             else:
                 waits.append(self._told(entry))
-        waits += [OpenFile(name, folders.whys.get(name, folders.idle), since) for name, since in folders.new.items()]
+        waits += [OpenFile(name, folders.whys.get(name, NOT_LOOKED_AT), since) for name, since in folders.new.items()]
         return Census(
             gone=folders.gone,
             obstacle=folders.obstacle,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from canarysync import pulse
-from canarysync.census import Census, Counting, OpenFile, ToMend
+from canarysync.census import LISTED_MOST, NOT_LOOKED_AT, Census, Counting, OpenFile, ToMend
 from canarysync.display import columns
 from canarysync.errors import Exit
 from canarysync.pulse import RoutePulse
@@ -301,6 +301,12 @@ def test_of_a_held_score_all_is_told_that_a_person_needs_to_look_for_it(site: Si
     found = page(status(site))
     assert f"; assessment {score(1)['assessmentId']}, " in found
     assert "canarysync resolve held.json --uploaded UUID" in found
+
+
+def test_of_what_was_not_looked_at_no_reason_is_made_up(site: Site) -> None:
+    for number in range(LISTED_MOST + 3):
+        site.put(f"{number}.json", score(number))
+    assert only(site).waiting_by_why == {"until canarysync runs": LISTED_MOST, NOT_LOOKED_AT: 3}
 
 
 def test_a_full_disk_of_the_ledger_is_why_files_wait(site: Site) -> None:
