@@ -144,7 +144,7 @@ def wrong_in_status(status: Mapping[str, Any], made: Account) -> list[str]:
     told: Counter[str] = Counter()
     for route in status["routes"]:
         told.update({key: route[key] for key in ("waiting", "inDoubt", "held", "done", "failed", "withdrawn")})
-        told.update({f"failed as {code}": count for code, count in route["failed_by_code"].items()})
+        told.update({f"failed as {code}": count for code, count in route["failedByCode"].items()})
         told.update({"not moved": len(route["unfiled"]), "left alone": sum(route["skipped"].values())})
     counted = Counter({"done": made.done, "failed": made.failed.total()})
     counted.update({f"failed as {code}": count for code, count in made.failed.items()})
