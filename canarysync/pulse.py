@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from canarysync.instant import for_programs
+
 PULSE_NAME = "pulse.json"
 
 _MOST_BYTES = 4 << 20
@@ -55,7 +57,7 @@ def write(state: Path, pulse: Pulse) -> None:
     """Put it into the state folder, all of it or nothing."""
     passing = state / f"{PULSE_NAME}.tmp"
     with suppress(OSError):
-        passing.write_text(json.dumps(asdict(pulse), default=datetime.isoformat, indent=1))
+        passing.write_text(json.dumps(asdict(pulse), default=for_programs, indent=1))
         os.rename(passing, state / PULSE_NAME)
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from datetime import UTC, datetime
 
+from canarysync.instant import for_programs
 from canarysync.sandbox.store import StoredScore
 
 
@@ -47,4 +48,4 @@ def _to_millisecond(text: str) -> str:
         instant = datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
         return text  # a leap second, or year 1 or 9999 beside an offset: datetime has no such instant
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return for_programs(instant)
