@@ -16,7 +16,7 @@ from canarysync.instant import for_people
 from canarysync.ledger import Entry, Happening
 from canarysync.ledger_sqlite import Access, SqliteLedger
 from canarysync.quantity import duration_s
-from canarysync.status import opened
+from canarysync.state import opened
 
 LAST = 50
 """So many events are told where nobody says which."""

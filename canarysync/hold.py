@@ -13,7 +13,7 @@ from canarysync.config import Config, Route
 from canarysync.errors import CanarysyncError
 from canarysync.ledger import Hold, Ledger
 from canarysync.ledger_sqlite import Access
-from canarysync.status import opened
+from canarysync.state import opened
 
 
 def hold(config: Config, route: Route, hold: Hold) -> Hold | None:

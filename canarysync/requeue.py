@@ -27,7 +27,7 @@ from canarysync.ledger import FAILED, Ledger
 from canarysync.ledger_sqlite import Access
 from canarysync.model import Code, Signature
 from canarysync.reading import Content, look, read
-from canarysync.status import opened
+from canarysync.state import opened
 
 _BATCH = 500
 """So many files share the two fsyncs."""

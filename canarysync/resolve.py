@@ -15,7 +15,7 @@ from canarysync.instant import for_people
 from canarysync.ledger import Entry, Ledger
 from canarysync.ledger_sqlite import Access
 from canarysync.model import State
-from canarysync.status import opened
+from canarysync.state import opened
 
 _TOLD_MOST = 20
 

@@ -25,7 +25,7 @@ from canarysync.model import Document, Score, State
 from canarysync.parse import parse
 from canarysync.reading import Content, read
 from canarysync.requeue import IN_USE, Failed, Fate
-from canarysync.status import opened
+from canarysync.state import opened
 from canarysync.validate import validate
 
 

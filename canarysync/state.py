@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from canarysync.durable import Lock, make_folder, rename_new, sync_folder
 from canarysync.errors import SetupError, from_os
+from canarysync.ledger_sqlite import Access, SqliteLedger
 from canarysync.mounts import mount_at
 
 LEDGER_NAME = "ledger.sqlite3"
@@ -34,6 +36,24 @@ def take(state: Path) -> Lock:
         ) from None
     except OSError as error:  # a full disk, an I/O error: that may pass
         raise from_os("prepare the state folder", str(state), error) from None
+
+
+@contextmanager
+def opened(state: Path, access: Access) -> Iterator[SqliteLedger | None]:
+    """The ledger in a state folder, beside whoever owns it; None where there was no start yet. Raises SetupError."""
+    path = state / LEDGER_NAME
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as error:
+        raise SetupError(
+            "read the ledger", str(path), error.strerror or "", "run this as the service's user (sudo -u USER)"
+        ) from None
+    with SqliteLedger(path, access) as ledger:
+        ledger.check_version()
+        yield ledger
 
 
 def set_aside(state: Path, at: datetime) -> Path:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,11 +11,11 @@ from canarysync import pulse
 from canarysync.census import Census, Counting
 from canarysync.config import Config
 from canarysync.durable import has_room, peek
-from canarysync.errors import Exit, SetupError
+from canarysync.errors import Exit
 from canarysync.ledger import Hold
 from canarysync.ledger_sqlite import ROOM_BYTES, Access, SqliteLedger
 from canarysync.pulse import Pulse, RoutePulse
-from canarysync.state import LEDGER_NAME, LOCK_NAME
+from canarysync.state import LOCK_NAME, opened
 
 _SCAN_GRACE_S = 60.0
 
@@ -85,24 +83,6 @@ def gather(config: Config, now: datetime) -> Status:
         ]
         routes += _left_behind(ledger, counting, {route.name for route in config.routes})
     return Status(now, process, _api(config.api.url, live), routes)
-
-
-@contextmanager
-def opened(state: Path, access: Access) -> Iterator[SqliteLedger | None]:
-    """The ledger in a state folder, beside whoever owns it; None where there was no start yet. Raises SetupError."""
-    path = state / LEDGER_NAME
-    try:
-        os.stat(path)
-    except FileNotFoundError:
-        yield None
-        return
-    except OSError as error:
-        raise SetupError(
-            "read the ledger", str(path), error.strerror or "", "run this as the service's user (sudo -u USER)"
-        ) from None
-    with SqliteLedger(path, access) as ledger:
-        ledger.check_version()
-        yield ledger
 
 
 def exit_code(status: Status, max_age_s: float | None = None) -> Exit:

@@ -31,7 +31,7 @@ from canarysync.ledger_sqlite import Access, SqliteLedger
 from canarysync.model import Kind
 from canarysync.readback import RemoteScore
 from canarysync.reading import Content, NotRead, read
-from canarysync.status import opened
+from canarysync.state import opened
 
 FINDINGS_MOST = 50
 """So many findings of a route are kept to be shown; all are counted, and in the audit file."""

@@ -18,10 +18,10 @@ from canarysync.config import Route
 from canarysync.discover import Watch
 from canarysync.errors import SetupError
 from canarysync.folder import DROP_MODE, FILED_MODE, absence, check_apart, route_id_in
-from canarysync.ledger_sqlite import Access, SqliteLedger
+from canarysync.ledger_sqlite import Access
 from canarysync.mounts import mount_at
 from canarysync.settle import quiet_period_s
-from canarysync.state import LEDGER_NAME, LOCK_NAME
+from canarysync.state import LOCK_NAME, opened
 
 _NO_RIGHT = "give the service's user the right to write there, or run this as that user"
 _REMEDIES = {
@@ -142,9 +142,9 @@ def _marker(config_route: Route, state: Path) -> Iterator[Finding]:
 
 def _known_to_ledger(state: Path, marker: durable.Peek | None) -> tuple[dict[str, str], bool]:
     """The ids of the routes by their names, and whether the ledger is as far as the marker was left at."""
-    if not os.path.lexists(state / LEDGER_NAME):
-        return {}, False
-    with SqliteLedger(state / LEDGER_NAME, Access.READER) as ledger:
+    with opened(state, Access.READER) as ledger:
+        if ledger is None:
+            return {}, False
         return dict(ledger.routes()), ledger.has_reached((marker.note if marker else None) or "")
 
 

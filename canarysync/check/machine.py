@@ -12,11 +12,11 @@ from canarysync.check.findings import Finding, ok, problem, warning
 from canarysync.config import Config
 from canarysync.durable import peek
 from canarysync.ledger_sqlite import ROOM_BYTES as LEDGER_ROOM_BYTES
-from canarysync.ledger_sqlite import Access, SqliteLedger
+from canarysync.ledger_sqlite import Access
 from canarysync.mounts import mount_at
 from canarysync.quantity import told_bytes
 from canarysync.room import ROOM_BYTES as FILING_ROOM_BYTES
-from canarysync.state import LEDGER_NAME, LOCK_NAME, MODE, user_name
+from canarysync.state import LEDGER_NAME, LOCK_NAME, MODE, opened, user_name
 
 _LITTLE_ROOM_BYTES = 100 << 20
 _FEW_INODES = 1000
@@ -51,11 +51,11 @@ def running(folder: Path) -> Iterator[Finding]:
 def ledger(folder: Path, endpoint: str) -> Iterator[Finding]:
     """Can the ledger be read, and is it about this API?"""
     path = folder / LEDGER_NAME
-    if not os.path.lexists(path):
+    with opened(folder, Access.READER) as found:
+        bound = found.endpoint() if found else None
+    if found is None:
         yield ok("ledger", "none yet: the first start makes it")
         return
-    with SqliteLedger(path, Access.READER) as found:
-        bound = found.endpoint()
     if bound not in (None, endpoint):
         text = f"it tells what the API at {bound} has; the config names {endpoint}"
         yield problem("ledger", text, "correct the config, or give each API a `state` and folders of its own")

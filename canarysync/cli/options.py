@@ -39,7 +39,7 @@ def route_called(name: str, config: Config) -> Route:
 def check_route(name: str | None, config: Config) -> None:
     """The same for a route that may have left the configuration: the ledger knows it still."""
     from canarysync.ledger_sqlite import Access
-    from canarysync.status import opened
+    from canarysync.state import opened
 
     if name is None:
         return
