@@ -33,7 +33,7 @@ NOT_LOOKED_AT = "not looked at: others are older"
 _FOLDERS_S = 30.0
 _TRIES = 3
 _HUNG = f"the folders do not answer within {_FOLDERS_S:g} s (a share that hangs?)"
-_NOTHING = Counts({}, 0, 0, 0, {})
+_NOTHING = Counts(0, 0, 0, {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,9 +178,8 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a route's ledger holds: open entries by state, filed ones by where they went, failures by code."""
+    """What a route's ledger has filed: by where it went, failures also by code."""
 
-    open: Mapping[State, int]
     done: int
     failed: int
     withdrawn: int

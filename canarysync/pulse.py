@@ -29,7 +29,6 @@ class RoutePulse:
 
     mode: str
     file_system: str
-    quiet_s: float
     rescan_s: float
     scanned_at: datetime | None
     crowded: bool
@@ -74,8 +73,8 @@ def read(state: Path) -> Pulse | None:
 
 def _route(values: Mapping[str, Any]) -> RoutePulse:
     troubles = {str(why): int(files) for why, files in values["troubles"].items()}
-    lengths = {key: float(values[key]) for key in ("quiet_s", "rescan_s")}
-    return RoutePulse(**{**_with_times(values), **lengths, "troubles": troubles})
+    known = {**_with_times(values), "rescan_s": float(values["rescan_s"]), "troubles": troubles}
+    return RoutePulse(**known)
 
 
 def _with_times(values: Mapping[str, Any]) -> dict[str, Any]:

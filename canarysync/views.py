@@ -18,7 +18,7 @@ import click
 
 from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX
 from canarysync.config import Route
-from canarysync.display import shown
+from canarysync.display import counted, shown
 from canarysync.encode import members
 from canarysync.errors import CanarysyncError, ConfigError
 from canarysync.instant import for_people, for_programs
@@ -133,8 +133,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 
 
 def _codes(counts: dict[str, int]) -> str:
-    told = ", ".join(f"{count:,} {code.replace('_', ' ')}" for code, count in sorted(counts.items()))
-    return f" ({told})" if told else ""
+    return f" ({counted(counts)})" if counts else ""
 
 
 def requeued_lines(found: Sequence[Failed], dry_run: bool) -> Iterator[str]:

@@ -66,7 +66,6 @@ def _of(desk: Desk, now: datetime, now_s: float) -> RoutePulse:
     return RoutePulse(
         mode=desk.lane.mode,
         file_system=desk.lane.file_system,
-        quiet_s=desk.lane.quiet_s,
         rescan_s=desk.lane.rescan_s,
         scanned_at=now - timedelta(seconds=now_s - desk.scanned_s) if desk.scanned_s is not None else None,
         crowded=desk.tracks.crowded(),

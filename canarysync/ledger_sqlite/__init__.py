@@ -125,12 +125,6 @@ class SqliteLedger:
         return frozenset(owned)
 
     def counts(self, route_id: str, since: datetime | None = None) -> Counts:
-        states = self._database.read(
-            """SELECT coalesce(s.state, 'rejected') AS state, count(*) AS n FROM entries e
-               LEFT JOIN scores s ON s.entry_id = e.id AND s.position = 0
-               WHERE e.route_id = ? AND e.filed_at IS NULL GROUP BY 1""",
-            route_id,
-        )
         verdicts = self._database.read(
             """SELECT verdict, code, count(*) AS n FROM entries
                WHERE route_id = ? AND filed_at >= ? GROUP BY 1, 2""",
@@ -139,7 +133,6 @@ class SqliteLedger:
         )
         filed = {v: sum(row["n"] for row in verdicts if row["verdict"] == v) for v in ("done", "failed", "withdrawn")}
         return Counts(
-            open={State(row["state"]): row["n"] for row in states},
             done=filed["done"],
             failed=filed["failed"],
             withdrawn=filed["withdrawn"],

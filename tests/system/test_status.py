@@ -21,8 +21,8 @@ from canarysync.views_status import status_lines
 from tests.support import Site, score
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
-WATCH = RoutePulse("events", "ext4", 2.0, 60.0, NOW - timedelta(seconds=30), False, "", {})
-NEVER_OPENED = RoutePulse("", "", 2.0, 60.0, None, False, "cannot open the route: Permission denied", {"full": 1})
+WATCH = RoutePulse("events", "ext4", 60.0, NOW - timedelta(seconds=30), False, "", {})
+NEVER_OPENED = RoutePulse("", "", 60.0, None, False, "cannot open the route: Permission denied", {"full": 1})
 
 
 def status(site: Site) -> Status:
