@@ -101,6 +101,8 @@ def _take(move: Move, source: Path) -> Path | None:
             (source.parent / PASSAGE).mkdir(0o700)
     taken = _passage(source)
     if taken is None:
+        if not move.present():
+            return None
         raise NotADirectoryError(errno.ENOTDIR, f"{PASSAGE} is no folder, remove it", source.name)
     try:
         os.rename(source, taken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from canarysync.check import api, folders, machine
 from canarysync.check.findings import Finding, Grade, Probe, guarded, ok
@@ -26,7 +27,7 @@ def check(config: Config, environment: Mapping[str, str], now: Callable[[], date
     yield from _here("limits", lambda: machine.limits(config))
     yield from _api(config, environment, now)
     for route in config.routes:
-        found = _here("folders", lambda: folders.route(route, config.state))  # noqa: B023  it is called here and now
+        found = _here("folders", partial(folders.route, route, config.state))
         yield from (replace(finding, route=route.name) for finding in found)
 
 

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from canarysync.sandbox import Sandbox
@@ -53,8 +54,16 @@ class Manager:
         lines = iter([line for _, line in self.told[since:]])
         return all(any(word in line for line in lines) for word in words)
 
-    def count(self, word: str, from_s: float = 0.0) -> int:
-        return sum(word in line for at_s, line in self.told if at_s >= from_s)
+    def count(self, word: str, since: int = 0) -> int:
+        return sum(word in line for _, line in self.told[since:])
+
+    def mark(self) -> int:
+        """Where all that was sent until now ends."""
+        word = f"MARK={uuid.uuid4()}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
+            own.sendto(word.encode(), self._line.getsockname())
+        wait_for(lambda: self.was_told(word), "our own word")
+        return [line for _, line in self.told].index(word) + 1
 
 
 @contextmanager
@@ -89,12 +98,12 @@ def test_systemd_is_told_how_it_stands(tmp_path: Path, sandbox: Sandbox) -> None
         assert manager.was_told("STATUS=watching 2 routes; nothing waits")
         assert site.log().count(" watching ") == 2, "it was not ready before"
         process.send_signal(signal.SIGSTOP)
-        time.sleep(0.05)
-        stopped_s = time.monotonic()
-        time.sleep(0.4)
-        assert manager.count("WATCHDOG", stopped_s) == 0
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        stopped = manager.mark()
+        time.sleep(0.4)  # four times as long as it lets pass: whoever is stopped feeds no watchdog
+        assert manager.count("WATCHDOG", stopped) == 0
         process.send_signal(signal.SIGCONT)
-        wait_for(lambda: manager.count("WATCHDOG", stopped_s), "a sign of life")
+        wait_for(lambda: manager.count("WATCHDOG", stopped), "a sign of life")
         sandbox.stop()
         put(site, "a", 1)
         wait_for(lambda: manager.was_told("1 waits; the API cannot be used since 2"), "the outage")
@@ -119,7 +128,7 @@ def test_a_reload_leaves_alone_what_did_not_change(tmp_path: Path, sandbox: Sand
         process.send_signal(signal.SIGHUP)
         wait_for(lambda: manager.was_told("READY=1", "RELOADING=1", "MONOTONIC_USEC=", "READY=1"), "the reload")
         for route, number in (("stays", 1), ("goes", 2), ("moves", 3), ("comes", 4)):
-            wait_for(lambda r=route, n=number: is_done(site, r, n), f"the file of {route}")  # type: ignore[misc]
+            wait_for(partial(is_done, site, route, number), f"the file of {route}")
         put(site, "moves", 5)
         put(site, "goes", 6)
         wait_for(lambda: is_done(site, "moves", 5), "a file in the folder that has another name now")
@@ -146,7 +155,7 @@ def test_a_config_with_errors_is_refused_and_the_old_one_stays(tmp_path: Path, s
             site.config_path.write_text(bad)
             since = len(manager.told)
             process.send_signal(signal.SIGHUP)
-            wait_for(lambda s=since: manager.was_told("RELOADING=1", "READY=1", since=s), "an answer")  # type: ignore[misc]
+            wait_for(partial(manager.was_told, "RELOADING=1", "READY=1", since=since), "an answer")
             assert "the reload was refused" in site.log()
             for word in told:
                 assert word in site.log()
@@ -192,8 +201,8 @@ def test_a_start_with_a_dead_share_is_ready_all_the_same_and_never_restarted(tmp
         wait_for(lambda: manager.was_told("; a: the first look", "READY=1"), "the service to be ready")
         with dead(site.home / "b" / "drop"):
             wait_for(lambda: manager.was_told("watching 0 of 2 routes; "), "the trouble to be told")
-            since_s = time.monotonic()
-            wait_for(lambda: manager.count("WATCHDOG", since_s) > 3, "the watchdog to be fed all the same")
+            since = len(manager.told)
+            wait_for(lambda: manager.count("WATCHDOG", since) > 3, "the watchdog to be fed all the same")
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
 
