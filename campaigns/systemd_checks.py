@@ -163,7 +163,8 @@ def drained(place: Place) -> str:
     with place.running():
         place.faults(f"put:delay={SLOW_S},times=1")
         _drop(place, "clinic-a", "in-hand.json")
-        time.sleep(SLOW_S / 2)
+        told = (PROGRAM, "history", "in-hand.json", "--config", "/etc/canarysync/canarysync.yaml")
+        wait_for(lambda: "intended" in place.machine.run(*told, check=False).stdout, "the request to be in hand")
         began_s = time.monotonic()
         place.systemctl("stop", UNIT)
         took_s = time.monotonic() - began_s
