@@ -297,6 +297,9 @@ class Ledger(Protocol):
     def let_go(self, removed: Mapping[str, str], kept: Mapping[str, str], at: datetime) -> None:
         """The entries (by id, with a detail) whose files retention has removed, and those whose files it never will."""
 
+    def sends_alike(self, entry: Entry) -> bool:
+        """Whether another entry with the same near key is being sent: the API may have a score that nobody owns yet."""
+
     def owned_uuids(self, uuids: Collection[str], besides: Entry) -> frozenset[str]:
         """Those of ``uuids`` that belong to entries other than ``besides``."""
 

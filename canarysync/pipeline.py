@@ -273,8 +273,14 @@ class Pipeline:
             return self._unreadable(entry)
         if not isinstance(listed, list):
             return self._outcomes.no_look(self._in_doubt(entry), listed)
+        # Asked before who owns what: whatever is listed and was on its way then, is owned now or is not ours.
+        unowned = self._ledger.sends_alike(entry)
         owned = self._ledger.owned_uuids([score.uuid for score in listed if score.uuid], entry)
         match judge_look(entry.identity, listed, owned, entry.first_look, asked, self._read_back_wait_s):
+            case Adopt() | Near() if unowned:
+                return self._outcomes.no_look(
+                    self._in_doubt(entry), Deferred("a like score is on its way", TWIN_WAIT_S)
+                )
             case Adopt(uuid):
                 return self._outcomes.uploaded(entry, uuid, Proof.READ_BACK, valid)
             case Near():

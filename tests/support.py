@@ -26,7 +26,7 @@ from canarysync.candidates import MARKER, PASSAGE
 from canarysync.config import Config, load
 from canarysync.daemon import Daemon
 from canarysync.folder import make_folders
-from canarysync.report import Summary
+from canarysync.report import Event, Summary
 from canarysync.sandbox import SANDBOX_API_KEY, Sandbox
 from canarysync.service import service
 from canarysync.starter import starter_config
@@ -138,9 +138,9 @@ class Site:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
-    def once(self, wait_s: float = 0.0) -> Summary:
-        """One pass in this process."""
-        with service(self.config, os.environ, once=True, wait_s=wait_s) as daemon:
+    def once(self, wait_s: float = 0.0, observer: Callable[[Event], None] = lambda event: None) -> Summary:
+        """One pass in this process; ``observer`` is told of every visit."""
+        with service(self.config, os.environ, once=True, wait_s=wait_s, observer=observer) as daemon:
             return daemon.run()
 
     def cli(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:

@@ -114,6 +114,12 @@ class SqliteLedger:
     def entry(self, entry_id: str) -> Entry:
         return to_entry(self._database.read(f"{ENTRY_SQL} WHERE e.id = ?", entry_id)[0])
 
+    def sends_alike(self, entry: Entry) -> bool:
+        assert entry.identity is not None
+        sql = """SELECT 1 FROM entries e JOIN scores s ON s.entry_id = e.id
+                 WHERE e.filed_at IS NULL AND s.state = ? AND s.near_key = ? AND e.id != ? LIMIT 1"""
+        return bool(self._database.read(sql, str(State.INTENDED), entry.identity.near_key, entry.id))
+
     def owned_uuids(self, uuids: Collection[str], besides: Entry) -> frozenset[str]:
         owned: set[str] = set()
         wanted = list(uuids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from canarysync.errors import LedgerError, UuidOwned
 from canarysync.ledger import Claimed, Counts, Entry, Ledger, Taken
 from canarysync.model import Code, Proof, State
-from tests.ledger.support import ROUTE, T0, at, at_once, change, claim, draft, entry_in, unread, uuid_of
+from tests.ledger.support import ROUTE, T0, at, at_once, change, claim, draft, entry_in, identity, unread, uuid_of
 
 OTHER_ROUTE = "b5f3f1d0-0f4e-4f36-9c9f-5a0f8f7f1b22"
 Reopen = Callable[[], Ledger]
@@ -123,6 +124,17 @@ def test_one_of_many_that_intend_a_score_at_once_may_send_it(ledger: Ledger) -> 
     assert len(claimed) == 1
     assert [result for result in results if not isinstance(result, Claimed)] == [Taken(claimed[0])] * 7
     assert list(ledger.open_entries(ROUTE)) == claimed
+
+
+def test_a_like_score_is_sent_until_its_outcome_is_known(ledger: Ledger) -> None:
+    mine = claim(ledger, draft("a.json", 1))
+    like = replace(identity(2), near_key=identity(1).near_key)
+    other = claim(ledger, replace(draft("b.json", 2), identity=like))
+    stranger = claim(ledger, draft("c.json", 3))
+
+    assert [ledger.sends_alike(entry) for entry in (mine, other, stranger)] == [True, True, False]
+    ledger.upload(other, uuid_of(2), Proof.RESPONSE, "b.json", at(1))
+    assert [ledger.sends_alike(entry) for entry in (mine, other, stranger)] == [False, True, False]
 
 
 def test_owned_uuids_are_those_of_others(ledger: Ledger) -> None:

@@ -153,11 +153,8 @@ def test_a_held_score_goes_on_by_itself_once_it_appears(site: Site, sandbox: San
 
 
 def test_scores_of_our_own_entries_are_nobody_elses(tmp_path: Path, sandbox: Sandbox) -> None:
-    """A correction in the same second, and a repetition below the millisecond: both are other scores, both are ours.
-
-    One at a time: what the API has taken and we have not noted yet is nobody's, and the other one would be held for it.
-    """
-    site = make_site(tmp_path, sandbox.url, api__concurrency=1)
+    """A correction in the same second, and a repetition below the millisecond: both are other scores, both are ours."""
+    site = make_site(tmp_path, sandbox.url)
     site.put("first.json", score(1, dateRecorded="2026-01-01T12:00:00.1231Z"))
     assert site.once().exit_code() == Exit.OK
     sandbox.faults.add("put:drop_before,times=2")
@@ -168,6 +165,17 @@ def test_scores_of_our_own_entries_are_nobody_elses(tmp_path: Path, sandbox: San
     site.assert_all_done_once(names, stored(sandbox))
     assert [site.receipt(name)["outcome"] for name in names] == ["uploaded"] * 3
     assert not any("possibleDuplicate" in site.receipt(name) for name in names)
+
+
+def test_a_like_score_of_ours_that_is_just_being_sent_holds_nobody(site: Site, sandbox: Sandbox) -> None:
+    in_doubt(site, sandbox, LOST)
+    sandbox.faults.add("put:delay_after,delay=1,times=1")  # the API has it, and we do not know that yet
+    site.put("corrected.json", score(1, scoreData={"value": 2}))
+    told: list[str] = []
+    assert site.once(wait_s=PATIENCE_S, observer=lambda event: told.append(event.step.reason)).exit_code() == Exit.OK
+    assert site.filed() == ["corrected.json", NAME]
+    assert "a like score is on its way" in told
+    assert not any(reason.startswith("held") for reason in told)
 
 
 @pytest.mark.parametrize(
