@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from canarysync.model import JsonValue, Places, Problem
+from canarysync.schema.predicate import Predicate, predicate
 from canarysync.schema.wording import Finding, describe
 
 _UNFINISHED = Problem("There may be further problems; they are not listed.")
@@ -42,6 +43,8 @@ def check(
     ``places`` is asked where things stand only if something is wrong. After ``most`` problems (a large file
     of nothing but unknown keys) the search ends, and a last problem says so; None sets no end.
     """
+    if _predicate(name)(value):  # nearly always; jsonschema judges all else, and says what is wrong
+        return ()
     findings = list(islice(_finder(name)(value), most))
     if not findings:
         return ()
@@ -50,7 +53,12 @@ def check(
 
 
 @cache
+def _predicate(name: SchemaName) -> Predicate:
+    return predicate(load(name))
+
+
+@cache
 def _finder(name: SchemaName) -> Callable[[JsonValue], Iterator[Finding]]:
-    from canarysync.schema.validator import build  # jsonschema loads slowly, and many commands never check
+    from canarysync.schema.validator import build  # jsonschema loads slowly, and is needed only if something is wrong
 
     return build(load(name))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from canarysync.instant import parse_instant, why_not
-from canarysync.quantity import duration_s, size_bytes
+from canarysync.model import Number
+from canarysync.quantity import duration_s, size_bytes, whole
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -35,6 +36,16 @@ class Format:
 def conforms(name: str, value: object) -> bool:
     """Whether ``value`` is right for the format called ``name``."""
     return not isinstance(value, str) or FORMATS[name].accepts(value)
+
+
+def amount(value: object, name: str) -> float | None:
+    """``value`` as a number; in bytes if its format is called ``name`` ``size``, else in seconds. None for what is no
+    amount (``never``)."""
+    if isinstance(value, Number):
+        return whole(value)
+    if isinstance(value, str):
+        return size_bytes(value) if name == "size" else duration_s(value)
+    return value if type(value) is int else None  # a bound in the schema; bool is an int too
 
 
 def is_uuid(text: str) -> bool:

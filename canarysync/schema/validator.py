@@ -15,8 +15,8 @@ import jsonschema
 from jsonschema.protocols import Validator
 
 from canarysync.model import JsonValue, Number
-from canarysync.quantity import duration_s, size_bytes, whole
-from canarysync.schema.formats import FORMATS, conforms
+from canarysync.quantity import whole
+from canarysync.schema.formats import FORMATS, amount, conforms
 from canarysync.schema.wording import Finding
 
 Errors = Iterator[jsonschema.ValidationError]
@@ -67,21 +67,12 @@ def _bound(beyond: Callable[[float, float], bool]) -> Callable[..., Errors]:
     """A keyword that sets a bound to a number, a duration or a size. What has no amount passes."""
 
     def check(_: Validator, bound: object, value: object, schema: Mapping[str, Any]) -> Errors:
-        limit, amount = _amount(bound, schema), _amount(value, schema)
-        if limit is not None and amount is not None and beyond(amount, limit):
+        unit = schema.get("format", "")
+        limit, found = amount(bound, unit), amount(value, unit)
+        if limit is not None and found is not None and beyond(found, limit):
             yield jsonschema.ValidationError("out of bounds")
 
     return check
-
-
-def _amount(value: object, schema: Mapping[str, Any]) -> float | None:
-    """``value`` as a number, in seconds or in bytes; None for what is refused anyway, and for ``never``."""
-    if isinstance(value, Number):
-        return whole(value)
-    if isinstance(value, str):
-        measure = {"size": size_bytes}.get(schema.get("format", ""), duration_s)
-        return measure(value)
-    return value if type(value) is int else None  # a bound in the schema; bool is an int too
 
 
 _TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
