@@ -75,8 +75,8 @@ def _canonical(value: JsonValue, number: Callable[[str], str]) -> str:
     if isinstance(value, Number):
         return number(value.text)
     if isinstance(value, dict):
-        members = (f"{encode_basestring_ascii(k)}:{_canonical(v, number)}" for k, v in sorted(value.items()))
+        members = [f"{encode_basestring_ascii(key)}:{_canonical(value[key], number)}" for key in sorted(value)]
         return "{" + ",".join(members) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(_canonical(item, number) for item in value) + "]"
+        return "[" + ",".join([_canonical(item, number) for item in value]) + "]"
     return {None: "null", True: "true", False: "false"}[value]

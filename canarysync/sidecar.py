@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from typing import Any
 from uuid import UUID
 
@@ -212,4 +213,20 @@ def _score(entry: Entry, outcome: str) -> dict[str, Any]:
 
 def _encode(content: dict[str, Any]) -> bytes:
     # A name that is not UTF-8 holds lone surrogates; backslashreplace spells them as JSON does.
-    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode("utf-8", "backslashreplace")
+    return (_indented(content) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _indented(value: Any, line: str = "\n") -> str:
+    """As ``json.dumps(value, ensure_ascii=False, indent=2)``, for which json leaves its C encoder. ``line`` begins a
+    line where ``value`` stands."""
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if not value or not isinstance(value, dict | list):
+        return json.dumps(value)
+    within = line + "  "
+    if isinstance(value, list):
+        members, (opening, closing) = [_indented(item, within) for item in value], "[]"
+    else:
+        members = [f"{encode_basestring(key)}: {_indented(item, within)}" for key, item in value.items()]
+        opening, closing = "{}"
+    return opening + within + f",{within}".join(members) + line + closing

@@ -163,6 +163,19 @@ def test_the_fingerprint_is_pinned() -> None:
     )
 
 
+def test_the_fingerprint_of_everything_that_a_score_may_hold_is_pinned() -> None:
+    everything: dict[str, JsonValue] = {
+        "z": [None, True, False, {}, [], [Number("-0.0"), Number("1.10E+2"), Number("1e999")]],
+        "\U0001f600": 'quotes " and \\ and \n and \x7f', "\uffff": "\ud800", "Z": "déjà-日本", "": {"b": "", "a": ""},
+    }  # fmt: skip
+    found = identity(scoreData=everything, extraData=everything, dateRecorded="1990-12-31T15:59:60.9876-08:00")
+    assert found == Identity(
+        fingerprint="7b17f034f29973dda9edb46bc61988fea256b161fe3c05e3c4f5b0f87430739a",
+        match_key="deae9570cf469d89739d653a12e66f6a798fd32561bae8909de3669eecacebd6",
+        near_key="9b5f9de2e88c2b3b0b30d67aed1f3173eb1507c3ec98f47a9b82c013652f7bd2",
+    )
+
+
 def test_a_lone_surrogate_has_an_identity() -> None:
     assert identity(scoreId="\ud800") != identity(scoreId="\ufffd")
 

@@ -180,6 +180,21 @@ def test_any_name_and_any_words_give_valid_json(name: str, words: str) -> None:
     assert sidecar["response"] == json.loads(json.dumps(words))
 
 
+read_back = texts.map(lambda text: json.loads(json.dumps(text)))
+
+
+@given(read_back, read_back, st.booleans())
+def test_a_sidecar_is_laid_out_as_by_json_indented_by_two(name: str, words: str, bare: bool) -> None:
+    problems = () if bare else (Problem(words, "/a", 3), Problem(""))
+    failed = replace(REFUSED, name=name, identity=None if bare else REFUSED.identity)
+    for data in (
+        receipt(replace(UPLOADED, name=name), URL, None if bare else words, missing=bare),
+        error(failed, words, problems, None, missing=bare),
+    ):
+        again = json.dumps(read(data), ensure_ascii=False, indent=2) + "\n"
+        assert data.decode() == again.encode("utf-8", "backslashreplace").decode()
+
+
 # --- back into the ledger --------------------------------------------------------------------------
 
 ENTRY_ID = "01900000-0000-7000-8000-000000000001"
