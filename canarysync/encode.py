@@ -31,7 +31,7 @@ def _encoded(value: JsonValue) -> str:
     if isinstance(value, Number):
         return value.text
     if isinstance(value, dict):
-        members = (f"{encode_basestring_ascii(key)}:{_encoded(item)}" for key, item in value.items())
+        members = [f"{encode_basestring_ascii(key)}:{_encoded(item)}" for key, item in value.items()]
         return "{" + ",".join(members) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_encoded, value)) + "]"

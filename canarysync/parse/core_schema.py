@@ -15,6 +15,7 @@ NON_SPECIFIC = "!"
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLS = dict.fromkeys(("true", "True", "TRUE"), True) | dict.fromkeys(("false", "False", "FALSE"), False)
+_NUMBER_BEGINS = frozenset("-+.0123456789")
 _CORE_INT = re.compile(r"[-+]?[0-9]++|0o[0-7]++|0x[0-9a-fA-F]++")
 _CORE_FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]++|[0-9]++(?:\.[0-9]*+)?)(?:[eE][-+]?[0-9]++)?"
@@ -46,7 +47,7 @@ def _resolve_plain(text: str) -> JsonValue | Fault:
         return None
     if text in _BOOLS:
         return _BOOLS[text]
-    if _CORE_INT.fullmatch(text) or _CORE_FLOAT.fullmatch(text):
+    if text[0] in _NUMBER_BEGINS and (_CORE_INT.fullmatch(text) or _CORE_FLOAT.fullmatch(text)):
         return _number(text)
     return text
 

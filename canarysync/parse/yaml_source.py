@@ -14,7 +14,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 # NEL, LS, PS, a BOM, DEL, C1 controls: fine within quotes, yet libyaml breaks a line there or refuses them.
 _ODD = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 # libyaml compares every new %TAG with all before it; nobody needs more than one or two.
-_TAG_DIRECTIVE = re.compile(r"(?:^|[\r\n])%TAG")
+_TAG_DIRECTIVE = re.compile(r"%TAG(?<![^\r\n]%TAG)")  # at the start of a line; begins with what is quickly looked for
 _MAX_TAG_DIRECTIVES = 100
 
 _BAD_INDENTATION = Fault(

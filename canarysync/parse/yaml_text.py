@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import yaml
 
@@ -55,17 +55,6 @@ class _YamlReader:
         self._aliased = 0
         self._stack: list[Frame] = []
         self._anchors: dict[str, Anchored] = {}
-        # By exact class: a chain of isinstance would be most of the time spent.
-        self._handlers: dict[type, Callable[[Any], None]] = {
-            yaml.ScalarEvent: self._scalar,
-            yaml.AliasEvent: self._alias,
-            yaml.MappingStartEvent: self._open_mapping,
-            yaml.SequenceStartEvent: self._open_sequence,
-            yaml.MappingEndEvent: self._close,
-            yaml.SequenceEndEvent: self._close,
-            yaml.DocumentStartEvent: self._document,
-            yaml.StreamEndEvent: self._end,
-        }
 
     def run(self) -> None:
         """Fill ``findings`` and ``root``."""
@@ -75,8 +64,8 @@ class _YamlReader:
             return
         try:
             for event in yaml.parse(self._prepared.text, Loader=yaml.CSafeLoader):
-                if handler := self._handlers.get(type(event)):
-                    handler(event)
+                if handler := self._HANDLERS.get(type(event)):
+                    handler(self, event)
         except yaml.MarkedYAMLError as error:
             self._grammar(error)
         except yaml.YAMLError:  # libyaml's reader: only for a text that left too few stand-ins (yaml_source)
@@ -157,6 +146,18 @@ class _YamlReader:
             self._anchors[frame.anchor] = frame.built
         self._add(frame.built)
 
+    # By exact class: a chain of isinstance would be most of the time spent.
+    _HANDLERS: ClassVar[dict[type, Callable[[_YamlReader, Any], None]]] = {
+        yaml.ScalarEvent: _scalar,
+        yaml.AliasEvent: _alias,
+        yaml.MappingStartEvent: _open_mapping,
+        yaml.SequenceStartEvent: _open_sequence,
+        yaml.MappingEndEvent: _close,
+        yaml.SequenceEndEvent: _close,
+        yaml.DocumentStartEvent: _document,
+        yaml.StreamEndEvent: _end,
+    }
+
     def _add(self, built: Built) -> None:
         """Give a complete value to what it stands in."""
         if not self._stack:
@@ -167,7 +168,7 @@ class _YamlReader:
             frame.add(built)
             return
         start = built.node.start
-        if self._text[max(0, start - 1) : start] == "?":  # begins a text (YAML 1.2.2 §7.3.3), to libyaml a key
+        if start and self._text[start - 1] == "?":  # begins a text (YAML 1.2.2 §7.3.3), to libyaml a key
             self.findings.add(start - 1, faults.QUESTION_MARK, self._path())
         if isinstance(built.value, str):
             if earlier := frame.built.node.members.get(built.value):

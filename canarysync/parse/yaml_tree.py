@@ -65,7 +65,8 @@ class Frame:
 
     def _grow(self, inner: Built) -> None:
         self.built.weight += inner.weight
-        self.built.height = max(self.built.height, inner.height)
+        if inner.height > self.built.height:
+            self.built.height = inner.height
 
 
 Anchored = Built | Frame
