@@ -5,12 +5,10 @@ A socket's timeout starts anew with every byte: a server that drips one byte a s
 
 from __future__ import annotations
 
-import heapq
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import TypeVar, cast
 
@@ -19,38 +17,24 @@ from canarysync.errors import no_thread
 R = TypeVar("R")
 
 
-@dataclass(order=True, slots=True)
-class _Limit:
-    until_s: float
-    cut: Callable[[], None] = field(compare=False)
-    done: bool = field(default=False, compare=False)
-
-
 class Deadlines:
-    """Any number of limits, watched by one thread, which sleeps while there are none."""
+    """Any number of limits, watched by one thread, which sleeps while none can have passed."""
 
     def __init__(self) -> None:
         """Start the thread, before others take what threads there are. Raises IoTrouble where there is none."""
-        self._limits: list[_Limit] = []
+        self._limits: set[_Limit] = set()
         self._changed = threading.Condition()
+        self._wakes_s = inf  # (monotonic) when the thread will look again by itself
         self._closed = False
         try:
             threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
         except RuntimeError as error:
             raise no_thread(error) from None
 
-    @contextmanager
-    def within(self, seconds: float, cut: Callable[[], None]) -> Iterator[None]:
-        """Call ``cut``, from another thread, if the block takes longer than ``seconds``."""
-        limit = _Limit(time.monotonic() + seconds, cut)
-        with self._changed:
-            heapq.heappush(self._limits, limit)
-            if self._limits[0] is limit:
-                self._changed.notify()
-        try:
-            yield
-        finally:
-            limit.done = True
+    def within(self, seconds: float, cut: Callable[[], None]) -> _Limit:
+        """Call ``cut``, from another thread, if the block takes longer than ``seconds``; never once it is left.
+        ``cut`` may not wait for anything."""
+        return _Limit(self, time.monotonic() + seconds, cut)
 
     def close(self) -> None:
         """End the thread. No limit may be under way, nor come later."""
@@ -58,27 +42,45 @@ class Deadlines:
             self._closed = True
             self._changed.notify()
 
+    def begin(self, limit: _Limit) -> None:
+        """Watch over ``limit``. The thread need not hear of it, unless it sleeps for longer than that."""
+        with self._changed:
+            self._limits.add(limit)
+            if limit.until_s < self._wakes_s:
+                self._wakes_s = limit.until_s
+                self._changed.notify()
+
+    def end(self, limit: _Limit) -> None:
+        """Watch over it no longer."""
+        with self._changed:
+            self._limits.discard(limit)
+
     def _watch(self) -> None:
-        while not self._closed:
-            with self._changed:
-                if not self._closed:
-                    self._changed.wait(self._pause_s())
-                late = self._taken_late()
-            for limit in late:
-                if not limit.done:
+        with self._changed:
+            while not self._closed:
+                now_s = time.monotonic()
+                for limit in [limit for limit in self._limits if limit.until_s <= now_s]:
+                    self._limits.remove(limit)
                     limit.cut()
+                self._wakes_s = min((limit.until_s for limit in self._limits), default=inf)
+                self._changed.wait(None if self._wakes_s == inf else self._wakes_s - now_s)
 
-    def _pause_s(self) -> float | None:
-        """Until the first limit that is not done; those done in time are forgotten on the way."""
-        while self._limits and self._limits[0].done:
-            heapq.heappop(self._limits)
-        return max(self._limits[0].until_s - time.monotonic(), 0.0) if self._limits else None
 
-    def _taken_late(self) -> list[_Limit]:
-        late, now_s = [], time.monotonic()
-        while self._limits and self._limits[0].until_s <= now_s:
-            late.append(heapq.heappop(self._limits))
-        return late
+class _Limit:
+    """A block that is to end in time: the context manager that ``Deadlines.within`` gives."""
+
+    __slots__ = ("_watch", "cut", "until_s")
+
+    def __init__(self, watch: Deadlines, until_s: float, cut: Callable[[], None]) -> None:
+        self._watch = watch
+        self.until_s = until_s
+        self.cut = cut
+
+    def __enter__(self) -> None:
+        self._watch.begin(self)
+
+    def __exit__(self, *raised: object) -> None:
+        self._watch.end(self)
 
 
 def in_time(job: Callable[[], R], most_s: float) -> R:

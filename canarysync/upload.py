@@ -8,9 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -31,6 +30,14 @@ _PUT_ANSWER_MOST_BYTES = 64 << 10
 _LISTING_MOST_BYTES = 8 << 20
 _CHUNK_BYTES = 64 << 10
 
+_HEADERS = {
+    "User-Agent": f"canarysync/{__version__}",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+}
+
+_NO_RETRIES = urllib3.Retry(total=False)  # the first error comes out as it is
+
 _NEVER_SENT = {
     NewConnectionError: "no connection",
     NameResolutionError: "the host's name cannot be resolved",
@@ -42,11 +49,15 @@ _NEVER_SENT = {
 class _Request:
     """A request under way, and the connection that it goes over, once that is known."""
 
-    connection: urllib3.connection.HTTPConnection | None = None
+    __slots__ = ("connection",)
+
+    def __init__(self) -> None:
+        self.connection: urllib3.connection.HTTPConnection | None = None
 
     def cut(self) -> None:
         """End whatever is going on there: a thread that waits for the server gets an error."""
         socket_ = getattr(self.connection, "sock", None)
+        socket_ = getattr(socket_, "socket", socket_)  # TLS within the TLS to a proxy is no socket, but has one
         with suppress(OSError):
             if socket_ is not None:
                 socket_.shutdown(socket.SHUT_RDWR)
@@ -55,129 +66,99 @@ class _Request:
 _this_thread = threading.local()  # .request: the _Request that it is making
 
 
-class _HttpConnection(urllib3.connection.HTTPConnection):
+class _Connection(urllib3.connection.HTTPConnection):
+    """A connection that says by whom it is used, and sends a request as a whole: head and body in one packet."""
+
+    _parts: list[bytes] | None = None
+
+    def connect(self) -> None:
+        _this_thread.request.connection = self
+        super().connect()
+
     def request(self, *arguments: Any, **more: Any) -> None:
         _this_thread.request.connection = self
+        parts: list[bytes] = []
+        self._parts = parts
         super().request(*arguments, **more)
+        self._parts = None
+        self.send(b"".join(parts))
+
+    def send(self, data: Any) -> None:
+        if self._parts is None:
+            super().send(data)
+        else:
+            self._parts.append(data)
 
 
-class _HttpsConnection(urllib3.connection.HTTPSConnection):
-    def request(self, *arguments: Any, **more: Any) -> None:
-        _this_thread.request.connection = self
-        super().request(*arguments, **more)
-
-
-class _HttpPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _HttpConnection
-
-
-class _HttpsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _HttpsConnection
+class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):
+    pass
 
 
 class _Adapter(HTTPAdapter):
-    """requests' adapter, with connections that say by whom they are used."""
+    """What requests knows of certificates and proxies, made use of once, and not anew for each request."""
 
-    def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
-        super().init_poolmanager(*arguments, **more)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, *arguments: Any, **more: Any) -> urllib3.ProxyManager:
-        manager: urllib3.ProxyManager = super().proxy_manager_for(*arguments, **more)
-        manager.pool_classes_by_scheme = _POOLS
-        return manager
-
-
-_POOLS = {"http": _HttpPool, "https": _HttpsPool}
-
-
-class _Session(requests.Session):
-    """Follows no redirect, and does not even look where it leads: requests would read the whole body for that."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
+    def pool(self, url: requests.PreparedRequest, trusted: str, proxies: dict[str, str]) -> urllib3.HTTPConnectionPool:
+        """The connections to the host of ``url``."""
+        found = self.get_connection_with_tls_context(url, verify=trusted, proxies=proxies)
+        pool = cast(urllib3.HTTPConnectionPool, found)
+        pool.ConnectionCls = _TlsConnection if pool.scheme == "https" else _Connection
+        return pool
 
 
 class Http:
-    """One session for the whole process: keep-alive, a pool as large as the concurrency, no hidden settings.
+    """Connections to one host for the whole process: keep-alive, and no hidden settings.
 
-    ``trust_env`` is off: a ~/.netrc would replace the bearer token, REQUESTS_CA_BUNDLE would beat ``ca_bundle``.
-    Adapter retries are off: urllib3 holds PUT to be safe to repeat, and this PUT is not.
+    requests makes them, but none of its sessions uses them: what a session does for each request (a ~/.netrc that would
+    replace the bearer token, REQUESTS_CA_BUNDLE that would beat ``ca_bundle``, cookies, redirects) is not wanted here,
+    and costs more than the request itself. There are no retries: urllib3 holds PUT to be safe to repeat, and this PUT
+    is not.
     """
 
     def __init__(self, config: ApiConfig, environment: Mapping[str, str]) -> None:
+        """Raises SetupError where no request could ever be made that way."""
         self.observer: Callable[[str, Reply, float], None] = lambda call, reply, seconds: None
         """Told of every request: the last part of its path, what came back, and how long it took."""
         _check_authorities(config.ca_bundle)
-        self._base = config.url.rstrip("/")
-        self._timeout = (config.connect_timeout_s, config.read_timeout_s)
+        # Sixteen above the workers: a token exchange or a probe must not push a worker's connection out.
+        self._pool, self._prefix = _way(config, environment, config.concurrency + 16)
+        self._timeout = urllib3.Timeout(connect=config.connect_timeout_s, read=config.read_timeout_s)
         self._most_s = config.connect_timeout_s + 2 * config.read_timeout_s
         self._deadlines = Deadlines()
-        self._session = _Session()
-        self._session.trust_env = False
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # keep none, send none
-        self._session.verify = authorities(config)
-        self._session.proxies = proxies(config, environment)
-        # Sixteen above the workers: a token exchange or a probe must not push a worker's connection out.
-        size = config.concurrency + 16
-        adapter = _Adapter(pool_connections=1, pool_maxsize=size, max_retries=0)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
-        self._session.headers = requests.structures.CaseInsensitiveDict(
-            {"User-Agent": f"canarysync/{__version__}", "Accept": "application/json", "Accept-Encoding": "identity"}
-        )
 
     def request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None, most_bytes: int = 1 << 20
     ) -> Reply:
         """One attempt. Redirects are not followed; an answer is read up to ``most_bytes`` and for a bounded time."""
         began_s = time.monotonic()
-        reply = self._attempt(method, path, headers, body, most_bytes)
+        request = _this_thread.request = _Request()
+        with elsewhere(2 * self._most_s), self._deadlines.within(self._most_s, request.cut):
+            reply = self._attempt(method, path, headers, body, most_bytes)
         self.observer(path.rpartition("/")[2], reply, time.monotonic() - began_s)
         return reply
 
     def _attempt(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, most_bytes: int
     ) -> Reply:
-        request = _this_thread.request = _Request()
-        with elsewhere(2 * self._most_s), self._deadlines.within(self._most_s, request.cut):
-            try:
-                response = self._session.request(
-                    method,
-                    self._base + path,
-                    data=body,
-                    headers=dict(headers),
-                    timeout=self._timeout,
-                    allow_redirects=False,
-                    stream=True,
-                )
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                return _no_answer(error)
-            with response:
-                if response.status_code < 200:  # closed unread: the final answer must not meet the next request
-                    return Answer(response.status_code, complete=False)
-                content, complete = self._read(response, most_bytes)
-                return Answer(
-                    response.status_code,
-                    response.headers.get("Content-Type", ""),
-                    content,
-                    response.headers.get("Retry-After"),
-                    complete,
-                    response.headers.get("Date"),
-                )
-
-    def _read(self, response: requests.Response, most_bytes: int) -> tuple[bytes, bool]:
-        """The body as it came, and whether that is all of it: no decoding, so no bombs."""
-        parts, size = [], 0
         try:
-            while part := response.raw.read1(_CHUNK_BYTES, decode_content=False):
-                parts.append(part)
-                size += len(part)
-                if size > most_bytes:
-                    return b"".join(parts), False
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
-            return b"".join(parts), False
-        return b"".join(parts), True
+            response = self._pool.urlopen(
+                method,
+                self._prefix + path,
+                body,
+                {**_HEADERS, **headers},
+                retries=_NO_RETRIES,
+                redirect=False,
+                assert_same_host=False,
+                timeout=self._timeout,
+                preload_content=False,
+                decode_content=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            return _no_answer(error)
+        try:
+            return _answer(response, most_bytes)
+        finally:  # what was not read to its end must not meet the next request
+            response.close()
+            response.release_conn()
 
     def post(self, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """One POST, as auth.py needs it."""
@@ -185,8 +166,52 @@ class Http:
 
     def close(self) -> None:
         """Close all connections, and end the thread that watches over them. No request may be under way."""
-        self._session.close()
+        self._pool.close()
         self._deadlines.close()
+
+
+def _way(
+    config: ApiConfig, environment: Mapping[str, str], most_connections: int
+) -> tuple[urllib3.HTTPConnectionPool, str]:
+    """The connections to the API, which verify certificates always, and what all paths there begin with."""
+    through = proxies(config, environment)
+    try:
+        url = requests.Request("GET", config.url).prepare()
+        pool = _Adapter(pool_maxsize=most_connections).pool(url, authorities(config), through)
+    except (requests.RequestException, urllib3.exceptions.HTTPError):
+        to = without_password(through.get("https", config.url))
+        hint = "mend api.proxy or HTTPS_PROXY: http://HOST:PORT" if through else "mend api.url: https://HOST"
+        raise SetupError("make requests to", to, "no connection can be made to such an address", hint) from None
+    return pool, url.path_url.rstrip("/")
+
+
+def _answer(response: urllib3.BaseHTTPResponse, most_bytes: int) -> Answer:
+    if response.status < 200:  # not read: it is the final answer that would come
+        return Answer(response.status, complete=False)
+    content, complete = _read(response, most_bytes)
+    headers = response.headers
+    return Answer(
+        response.status,
+        headers.get("Content-Type", ""),
+        content,
+        headers.get("Retry-After"),
+        complete,
+        headers.get("Date"),
+    )
+
+
+def _read(response: urllib3.BaseHTTPResponse, most_bytes: int) -> tuple[bytes, bool]:
+    """The body as it came, and whether that is all of it: no decoding, so no bombs."""
+    parts, size = [], 0
+    try:
+        while part := response.read1(_CHUNK_BYTES, decode_content=False):
+            parts.append(part)
+            size += len(part)
+            if size > most_bytes:
+                return b"".join(parts), False
+    except (urllib3.exceptions.HTTPError, OSError):
+        return b"".join(parts), False
+    return b"".join(parts), True
 
 
 class Api:
