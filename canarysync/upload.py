@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -24,6 +23,7 @@ from canarysync.deadlines import Deadlines
 from canarysync.errors import SetupError
 from canarysync.model import Score
 from canarysync.schema.formats import is_loopback
+from canarysync.trust import Trust
 from canarysync.workers import elsewhere
 
 _PUT_ANSWER_MOST_BYTES = 64 << 10
@@ -47,11 +47,12 @@ _NEVER_SENT = {
 
 
 class _Request:
-    """A request under way, and the connection that it goes over, once that is known."""
+    """A request under way: whom it trusts, and the connection that it goes over, once that is known."""
 
-    __slots__ = ("connection",)
+    __slots__ = ("connection", "trust")
 
-    def __init__(self) -> None:
+    def __init__(self, trust: Trust) -> None:
+        self.trust = trust
         self.connection: urllib3.connection.HTTPConnection | None = None
 
     def cut(self) -> None:
@@ -91,7 +92,12 @@ class _Connection(urllib3.connection.HTTPConnection):
 
 
 class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):
-    pass
+    def connect(self) -> None:
+        """With the one context, to the proxy too, instead of one that reads all the authorities anew."""
+        self.ssl_context, self.ca_certs = _this_thread.request.trust.context(), None
+        if self.proxy_config is not None:
+            self.proxy_config = self.proxy_config._replace(ssl_context=self.ssl_context)
+        super().connect()
 
 
 class _Adapter(HTTPAdapter):
@@ -118,7 +124,7 @@ class Http:
         """Raises SetupError where no request could ever be made that way."""
         self.observer: Callable[[str, Reply, float], None] = lambda call, reply, seconds: None
         """Told of every request: the last part of its path, what came back, and how long it took."""
-        _check_authorities(config.ca_bundle)
+        self._trust = _trust(config)
         # Sixteen above the workers: a token exchange or a probe must not push a worker's connection out.
         self._pool, self._prefix = _way(config, environment, config.concurrency + 16)
         self._timeout = urllib3.Timeout(connect=config.connect_timeout_s, read=config.read_timeout_s)
@@ -130,7 +136,7 @@ class Http:
     ) -> Reply:
         """One attempt. Redirects are not followed; an answer is read up to ``most_bytes`` and for a bounded time."""
         began_s = time.monotonic()
-        request = _this_thread.request = _Request()
+        request = _this_thread.request = _Request(self._trust)
         with elsewhere(2 * self._most_s), self._deadlines.within(self._most_s, request.cut):
             reply = self._attempt(method, path, headers, body, most_bytes)
         self.observer(path.rpartition("/")[2], reply, time.monotonic() - began_s)
@@ -244,14 +250,16 @@ class Api:
         return self._http.request("GET", f"/v2/org/score/{uuid}", {"Authorization": f"Bearer {token}"})
 
 
-def _check_authorities(bundle: Path | None) -> None:
+def _trust(config: ApiConfig) -> Trust:
     """Raise SetupError where no certificate could ever be accepted: each request would look as if it was in doubt."""
+    trust = Trust(authorities(config))
     try:
-        if bundle is not None:
-            ssl.create_default_context(cafile=bundle)
+        if config.ca_bundle is not None:
+            trust.context()
     except OSError as error:  # SSLError is one
         cause = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "it holds no certificate"
-        raise SetupError("read the CA bundle", str(bundle), cause or "", "name a PEM file in api.ca_bundle") from None
+        raise SetupError("read the CA bundle", trust.path, cause or "", "name a PEM file in api.ca_bundle") from None
+    return trust
 
 
 def authorities(config: ApiConfig) -> str:

@@ -562,15 +562,15 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1, and its key."""
+    """A self-signed certificate for 127.0.0.1 and api.invalid, and its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("no openssl command here to make a certificate with")
     folder = tmp_path_factory.mktemp("tls")
     made, key = folder / "certificate.pem", folder / "key.pem"
     command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", "/CN=canarysync tests", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(made)], check=True, capture_output=True)
+    command += ["-subj", "/CN=canarysync tests", "-addext", "subjectAltName=IP:127.0.0.1,DNS:api.invalid"]
+    subprocess.run([*command, "-days", "2", "-keyout", str(key), "-out", str(made)], check=True, capture_output=True)
     return made, key
 
 
