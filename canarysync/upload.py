@@ -100,21 +100,10 @@ class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):
         super().connect()
 
 
-class _Adapter(HTTPAdapter):
-    """What requests knows of certificates and proxies, made use of once, and not anew for each request."""
-
-    def pool(self, url: requests.PreparedRequest, trusted: str, proxies: dict[str, str]) -> urllib3.HTTPConnectionPool:
-        """The connections to the host of ``url``."""
-        found = self.get_connection_with_tls_context(url, verify=trusted, proxies=proxies)
-        pool = cast(urllib3.HTTPConnectionPool, found)
-        pool.ConnectionCls = _TlsConnection if pool.scheme == "https" else _Connection
-        return pool
-
-
 class Http:
-    """Connections to one host for the whole process: keep-alive, and no hidden settings.
+    """Connections to one host for the whole process: keep-alive, certificates always verified, no hidden settings.
 
-    requests makes them, but none of its sessions uses them: what a session does for each request (a ~/.netrc that would
+    requests makes them, and none of its sessions uses them: what a session does for each request (a ~/.netrc that would
     replace the bearer token, REQUESTS_CA_BUNDLE that would beat ``ca_bundle``, cookies, redirects) is not wanted here,
     and costs more than the request itself. There are no retries: urllib3 holds PUT to be safe to repeat, and this PUT
     is not.
@@ -179,15 +168,18 @@ class Http:
 def _way(
     config: ApiConfig, environment: Mapping[str, str], most_connections: int
 ) -> tuple[urllib3.HTTPConnectionPool, str]:
-    """The connections to the API, which verify certificates always, and what all paths there begin with."""
+    """The connections to the API, in the way that requests would make them, and what all paths there begin with."""
     through = proxies(config, environment)
     try:
         url = requests.Request("GET", config.url).prepare()
-        pool = _Adapter(pool_maxsize=most_connections).pool(url, authorities(config), through)
+        adapter = HTTPAdapter(pool_maxsize=most_connections)
+        found = adapter.get_connection_with_tls_context(url, verify=authorities(config), proxies=through)
     except (requests.RequestException, urllib3.exceptions.HTTPError):
         to = without_password(through.get("https", config.url))
         hint = "mend api.proxy or HTTPS_PROXY: http://HOST:PORT" if through else "mend api.url: https://HOST"
         raise SetupError("make requests to", to, "no connection can be made to such an address", hint) from None
+    pool = cast(urllib3.HTTPConnectionPool, found)
+    pool.ConnectionCls = _TlsConnection if pool.scheme == "https" else _Connection
     return pool, url.path_url.rstrip("/")
 
 

@@ -1,6 +1,6 @@
 """The pure parts of the HTTP client: which proxy is in force, and could the server have it? (DESIGN §4, §6)
 
-The chains are those that requests 2.32 and urllib3 2 really raise: requests wraps, and urllib3 wraps before it.
+The chains are those that urllib3 2 really raises, and what may be wrapped around them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,20 +50,15 @@ def caused_by(error: Exception, cause: Exception) -> Exception:
     return error
 
 
-NEVER_SENT: dict[str, BaseException] = {
-    "connection refused": requests.ConnectionError(retried(REFUSED)),
-    "no such name": requests.ConnectionError(retried(NO_NAME)),
-    "connect timeout": requests.ConnectTimeout(retried(NO_CONNECT)),
-    "connect timeout, as a ConnectionError": requests.ConnectionError(retried(NO_CONNECT)),
-    "certificate not accepted": requests.exceptions.SSLError(retried(u3.SSLError(BAD_CERTIFICATE))),
-    "the proxy refuses connections": requests.exceptions.ProxyError(retried(no_proxy(REFUSED))),
-    "the proxy has no such name": requests.exceptions.ProxyError(retried(no_proxy(NO_NAME))),
-    "no connection to the proxy in time": requests.exceptions.ProxyError(retried(no_proxy(NO_CONNECT))),
-    "the proxy's certificate": requests.exceptions.ProxyError(retried(no_proxy(u3.SSLError(BAD_CERTIFICATE)))),
-    "urllib3's own, unwrapped: refused": retried(REFUSED),
-    "bare: refused": REFUSED,
-    "bare: name": NO_NAME,
-    "bare: connect timeout": NO_CONNECT,
+NEVER_SENT: dict[str, Exception] = {
+    "connection refused": REFUSED,
+    "no such name": NO_NAME,
+    "connect timeout": NO_CONNECT,
+    "certificate not accepted": u3.SSLError(BAD_CERTIFICATE),
+    "the proxy refuses connections": no_proxy(REFUSED),
+    "the proxy has no such name": no_proxy(NO_NAME),
+    "no connection to the proxy in time": no_proxy(NO_CONNECT),
+    "the proxy's certificate": no_proxy(u3.SSLError(BAD_CERTIFICATE)),
     "bare: certificate": BAD_CERTIFICATE,
 }
 
@@ -71,38 +67,31 @@ class OtherConnectionError(u3.NewConnectionError):
     """A kind of error that a later urllib3 may bring, about which nothing is known."""
 
 
-SENT: dict[str, BaseException] = {
-    "read timeout": requests.ReadTimeout(READ_TIMEOUT),
-    "read timeout, as a ConnectionError": requests.ConnectionError(retried(READ_TIMEOUT)),
-    "closed without an answer": requests.ConnectionError(
-        u3.ProtocolError("Connection aborted.", http.client.RemoteDisconnected("Remote end closed connection"))
+SENT: dict[str, Exception] = {
+    "read timeout": READ_TIMEOUT,
+    "closed without an answer": u3.ProtocolError(
+        "Connection aborted.", http.client.RemoteDisconnected("Remote end closed connection")
     ),
-    "reset": requests.ConnectionError(u3.ProtocolError("Connection aborted.", ConnectionResetError(104, "reset"))),
-    "broken pipe": requests.ConnectionError(u3.ProtocolError("Connection aborted.", BrokenPipeError(32, "pipe"))),
-    "refused, but told by a protocol error": requests.ConnectionError(
-        u3.ProtocolError("Connection aborted.", ConnectionRefusedError(111, "refused"))
+    "reset": u3.ProtocolError("Connection aborted.", ConnectionResetError(104, "reset")),
+    "broken pipe": u3.ProtocolError("Connection aborted.", BrokenPipeError(32, "pipe")),
+    "refused, but told by a protocol error": u3.ProtocolError(
+        "Connection aborted.", ConnectionRefusedError(111, "refused")
     ),
-    "bad status line": requests.ConnectionError(u3.ProtocolError("aborted", http.client.BadStatusLine("x"))),
-    "TLS alert": requests.exceptions.SSLError(retried(u3.SSLError(TLS_ALERT))),
-    "TLS ends": requests.exceptions.SSLError(retried(u3.SSLError(ssl.SSLEOFError(8, "EOF occurred")))),
-    "TLS closes": requests.exceptions.SSLError(retried(u3.SSLError(ssl.SSLZeroReturnError(6, "closed")))),
+    "bad status line": u3.ProtocolError("aborted", http.client.BadStatusLine("x")),
+    "TLS alert": u3.SSLError(TLS_ALERT),
+    "TLS ends": u3.SSLError(ssl.SSLEOFError(8, "EOF occurred")),
+    "TLS closes": u3.SSLError(ssl.SSLZeroReturnError(6, "closed")),
     "TLS, bare": TLS_ALERT,
-    "TLS, a text only": requests.exceptions.SSLError("certificate verify failed"),
-    "the proxy is silent": requests.exceptions.ProxyError(retried(no_proxy(TimeoutError("timed out")))),
-    "the proxy closes": requests.exceptions.ProxyError(
-        retried(no_proxy(http.client.RemoteDisconnected("Remote end closed connection")))
-    ),
-    "too many answers": requests.exceptions.RetryError(retried(u3.ResponseError("too many 503 error responses"))),
-    "the pool is closed": requests.ConnectionError(u3.ClosedPoolError(POOL, "Pool is closed.")),
-    "the pool is empty": requests.ConnectionError(u3.EmptyPoolError(POOL, "Pool is empty.")),
-    "an incomplete answer": requests.exceptions.ChunkedEncodingError(u3.ProtocolError("x", u3.IncompleteRead(1, 2))),
-    "an answer that cannot be decoded": requests.exceptions.ContentDecodingError(u3.DecodeError("gzip")),
-    "headers that cannot be read": requests.exceptions.InvalidHeader(u3.HeaderParsingError([], b"")),
-    "an invalid url": requests.exceptions.InvalidURL(u3.LocationParseError(HOST)),
-    "redirects": requests.TooManyRedirects("Exceeded 30 redirects."),
-    "any request error": requests.RequestException("?"),
-    "a connection error without a reason": requests.ConnectionError(),
-    "a connect timeout without a reason": requests.ConnectTimeout(),
+    "TLS, a text only": u3.SSLError("certificate verify failed"),
+    "the proxy is silent": no_proxy(TimeoutError("timed out")),
+    "the proxy closes": no_proxy(http.client.RemoteDisconnected("Remote end closed connection")),
+    "too many answers": u3.ResponseError("too many 503 error responses"),
+    "the pool is closed": u3.ClosedPoolError(POOL, "Pool is closed."),
+    "the pool is empty": u3.EmptyPoolError(POOL, "Pool is empty."),
+    "an incomplete answer": u3.ProtocolError("x", u3.IncompleteRead(1, 2)),
+    "an answer that cannot be decoded": u3.DecodeError("gzip"),
+    "headers that cannot be read": u3.HeaderParsingError([], b""),
+    "an invalid url": u3.LocationParseError(HOST),
     "urllib3's timeout": u3.TimeoutError("?"),
     "urllib3's error": u3.HTTPError("?"),
     "no retries left, no reason": u3.MaxRetryError(POOL, URL, None),
@@ -111,9 +100,18 @@ SENT: dict[str, BaseException] = {
     "a name, by the system": socket.gaierror(-2, "Name or service not known"),
     "a timeout, by the system": TimeoutError("timed out"),
     "reset by the system": ConnectionResetError(104, "reset"),
-    "never sent, but not at the end of the chain": caused_by(requests.ReadTimeout(READ_TIMEOUT), REFUSED),
-    "an unknown kind of connection error": requests.ConnectionError(retried(OtherConnectionError(CONNECTION, "?"))),
+    "never sent, but not at the end of the chain": caused_by(
+        u3.ReadTimeoutError(POOL, URL, "Read timed out. (read timeout=30.0)"), REFUSED
+    ),
+    "an unknown kind of connection error": OtherConnectionError(CONNECTION, "?"),
 }
+
+WRAPPED: list[Callable[[Exception], Exception]] = [
+    lambda error: error,
+    retried,
+    lambda error: requests.ConnectionError(retried(error)),
+]
+"""As urllib3 raises it without retries; as it would with them; and as requests would pass that on."""
 
 
 def endless() -> BaseException:
@@ -122,16 +120,18 @@ def endless() -> BaseException:
     return error
 
 
+@pytest.mark.parametrize("wrapped", WRAPPED, ids=["bare", "MaxRetryError", "requests"])
 @pytest.mark.parametrize("error", NEVER_SENT.values(), ids=list(NEVER_SENT))
-def test_what_was_never_sent(error: BaseException) -> None:
-    answer = _no_answer(error)
+def test_what_was_never_sent(error: Exception, wrapped: Callable[[Exception], Exception]) -> None:
+    answer = _no_answer(wrapped(error))
     assert not answer.sent
     assert answer.reason
 
 
+@pytest.mark.parametrize("wrapped", WRAPPED, ids=["bare", "MaxRetryError", "requests"])
 @pytest.mark.parametrize("error", SENT.values(), ids=list(SENT))
-def test_whatever_else_was_perhaps_sent(error: BaseException) -> None:
-    assert _no_answer(error).sent
+def test_whatever_else_was_perhaps_sent(error: Exception, wrapped: Callable[[Exception], Exception]) -> None:
+    assert _no_answer(wrapped(error)).sent
 
 
 def test_a_chain_without_an_end_was_perhaps_sent() -> None:
@@ -200,7 +200,7 @@ def test_only_the_environment_that_is_passed_in_counts(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("answer", ["407 Proxy Authentication Required", "403 Forbidden", "502 Bad Gateway"])
 def test_a_proxy_that_opens_no_tunnel_was_not_handed_the_request(answer: str) -> None:
     """http.client raises this while it asks for the tunnel, before any request goes through it."""
-    error = requests.exceptions.ProxyError(retried(no_proxy(OSError(f"Tunnel connection failed: {answer}"))))
+    error = no_proxy(OSError(f"Tunnel connection failed: {answer}"))
     assert _no_answer(error) == NoAnswer(sent=False, reason="the proxy does not let us through")
 
 
