@@ -18,7 +18,7 @@ PASSAGE = ".canarysync-passage"
 RECEIPT_SUFFIX = ".receipt.json"
 ERROR_SUFFIX = ".error.json"
 
-_PASSING = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".download", ".swp")
+_PASSING = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".download", ".swp", "~")
 
 
 class Skipped(StrEnum):
@@ -39,12 +39,12 @@ class Matcher:
 
     def skipped(self, name: str) -> Skipped | None:
         """Why ``name`` is no candidate; None when it is one."""
-        if name in (MARKER, PASSAGE):
-            return Skipped.OURS
+        if name.startswith((".", "~$")):
+            if name in (MARKER, PASSAGE):
+                return Skipped.OURS
+            return Skipped.HIDDEN if name.startswith(".") else Skipped.PASSING
         folded = name.lower()
-        if folded.startswith("."):
-            return Skipped.HIDDEN
-        if folded.endswith(_PASSING) or folded.endswith("~") or folded.startswith("~$"):
+        if folded.endswith(_PASSING):
             return Skipped.PASSING
         if folded.endswith((RECEIPT_SUFFIX, ERROR_SUFFIX)):
             return Skipped.SIDECAR

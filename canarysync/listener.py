@@ -45,13 +45,15 @@ def serving(host: str, port: int, pages: Pages) -> Iterator[str]:
     """
     with _server(host, port, pages) as server:
         try:
-            threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
+            thread = threading.Thread(target=server.serve, name="listener", daemon=True)
+            thread.start()
         except RuntimeError as error:
             raise no_thread(error) from None
         try:
             yield f"http://{f'[{host}]' if ':' in host else host}:{server.server_address[1]}"
         finally:
-            server.shutdown()
+            server.end()
+            thread.join()
 
 
 def _server(host: str, port: int, pages: Pages) -> _Server:
@@ -74,15 +76,28 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __init__(self, host: str, port: int, pages: Pages) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.pages = pages
+        self._ended = False
         self._free = threading.Semaphore(CONNECTIONS_MOST)
         self._deadlines = Deadlines()
         super().__init__((host, port), _Connection)
+
+    def serve(self) -> None:
+        """Until the ``end``. Unlike ``serve_forever`` it sleeps while nobody comes, and looks for nothing meanwhile."""
+        while not self._ended:
+            self.handle_request()
+
+    def end(self) -> None:
+        """Wake ``serve`` for the last time: a socket that is shut down has something to say."""
+        self._ended = True
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def get_request(self) -> Any:
         try:
             return super().get_request()
         except OSError:  # no file handle left, say: the caller would try again at once, and for ever
-            time.sleep(1.0)
+            if not self._ended:
+                time.sleep(1.0)
             raise
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
