@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
@@ -98,15 +97,15 @@ class Census:
 
 @dataclass(frozen=True, slots=True)
 class _Folders:
-    """What the folders of a route hold. ``new`` are the files that the ledger does not know of, and since when they are
-    there as they are; ``whys`` tells of the oldest ones why they wait. ``to_mend`` has the code of each file in failed/
-    that has an error sidecar, ``mend`` the first of them."""
+    """What the folders of a route hold. ``here`` are those of the ledger's files that are in drop/. Of the others there
+    it counts the ``new``, of which there may be a million, and tells of the ``oldest`` why they wait. ``to_mend`` has
+    the code of each file in failed/ that has an error sidecar, ``mend`` the first of them."""
 
     gone: str = ""
     obstacle: str = ""
-    names: frozenset[str] = frozenset()
-    new: Mapping[str, datetime] = field(default_factory=dict)
-    whys: Mapping[str, str] = field(default_factory=dict)
+    here: Container[str] = ()
+    new: int = 0
+    oldest: Sequence[OpenFile] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
     to_mend: Mapping[str, str] = field(default_factory=dict)
     mend: Sequence[ToMend] = ()
@@ -159,23 +158,21 @@ class Counting:
         folders = _Folders(to_mend=to_mend, mend=mend)
         if route_id and (gone := absence(route.drop, route_id)):
             return replace(folders, gone=gone)
-        scan = Scan(route.drop, Matcher(route.match))
+        scan, here = Scan(route.drop, Matcher(route.match)), set[str]()
         try:
-            names = frozenset(scan)
+            new, oldest = _oldest_of(route.drop, _unknown(scan, known, here))
         except (FileNotFoundError, NotADirectoryError):
             return replace(folders, gone=GONE)
         except OSError as error:
             return replace(folders, gone=f"the drop folder cannot be listed: {error.strerror}")
-        new = _ages(route.drop, (name for name in names if name not in known))
         obstacle = self.obstacle or no_place(route.drop, (route.done, route.failed))
-        oldest = nsmallest(LISTED_MOST, new, key=lambda name: (new[name], name))
         idle = f"not sent: {obstacle}" if obstacle else self.idle
         return replace(
             folders,
             obstacle=obstacle,
-            names=names,
+            here=here,
             new=new,
-            whys={name: self._why(route, name, idle) for name in oldest},
+            oldest=[OpenFile(name, self._why(route, name, idle), since) for since, name in oldest],
             skipped=dict(scan.skipped),
         )
 
@@ -193,17 +190,18 @@ class Counting:
                 unfiled.append(self._told(entry))
             elif entry.state is State.IN_DOUBT or (entry.state is State.INTENDED and not self.running):
                 doubts.append(self._told(entry))
-            elif entry.state is State.DEFERRED and not folders.gone and entry.name not in folders.names:
+            elif entry.state is State.DEFERRED and not folders.gone and entry.name not in folders.here:
                 missing.append(entry.name)
             else:
                 waits.append(self._told(entry))
-        waits += [OpenFile(name, folders.whys.get(name, NOT_LOOKED_AT), since) for name, since in folders.new.items()]
+        waits += folders.oldest
+        others = folders.new - len(folders.oldest)
         return Census(
             gone=folders.gone,
             obstacle=folders.obstacle,
-            seen=len(folders.new) + len(entries) + ever.done + ever.failed,
-            waiting=len(waits),
-            waiting_by_why=dict(Counter(wait.why for wait in waits)),
+            seen=folders.new + len(entries) + ever.done + ever.failed,
+            waiting=len(waits) + others,
+            waiting_by_why=dict(Counter(wait.why for wait in waits) + Counter({NOT_LOOKED_AT: others})),
             oldest_at=min((each.since for each in (*waits, *doubts, *unfiled) if not each.held), default=None),
             waits=_oldest(waits),
             in_doubt=len(doubts),
@@ -255,14 +253,40 @@ def _oldest(files: Iterable[OpenFile]) -> Sequence[OpenFile]:
     return nsmallest(LISTED_MOST, files, key=lambda each: (each.since, each.file))
 
 
-def _ages(drop: Path, names: Iterable[str]) -> dict[str, datetime]:
-    """Since when files are there as they are: the time of the last change of the inode, which a copy or a move into the
-    folder sets, and no tool sets back. Files that have left are left out."""
-    found = {}
+def _unknown(names: Iterable[str], known: Container[str], here: set[str]) -> Iterator[str]:
+    """Those of the names that are not ``known``; the others are noted in ``here``."""
     for name in names:
-        with suppress(FileNotFoundError):
-            found[name] = datetime.fromtimestamp(os.lstat(drop / name).st_ctime, UTC)
-    return found
+        if name in known:
+            here.add(name)
+        else:
+            yield name
+
+
+def _oldest_of(drop: Path, names: Iterable[str]) -> tuple[int, Sequence[tuple[datetime, str]]]:
+    """How many files there are, and which are there as they are for longest: by the last change of the inode, which a
+    copy or a move into the folder sets, and no tool sets back. Files that have left are left out. No more names are
+    held than are returned."""
+    ages = _Ages(drop, names)
+    oldest = nsmallest(LISTED_MOST, ages)
+    return ages.seen, [(datetime.fromtimestamp(changed_s, UTC), name) for changed_s, name in oldest]
+
+
+class _Ages:
+    """When each file was changed last (seconds since the epoch), and its name; ``seen`` counts them on the way."""
+
+    def __init__(self, drop: Path, names: Iterable[str]) -> None:
+        self._drop = str(drop)
+        self._names = names
+        self.seen = 0
+
+    def __iter__(self) -> Iterator[tuple[float, str]]:
+        for name in self._names:
+            try:
+                changed_s = os.lstat(f"{self._drop}/{name}").st_ctime
+            except FileNotFoundError:
+                continue
+            self.seen += 1
+            yield changed_s, name
 
 
 def _mending(failed: Path, file: str, code: str) -> ToMend:

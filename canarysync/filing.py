@@ -5,14 +5,24 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from canarysync import durable
 from canarysync.model import Kind
-from canarysync.moving import Move, clear_passage, drop_leftovers, find, is_the_file, move_out, put_back, unreadable
+from canarysync.moving import (
+    Move,
+    clear_passage,
+    drop_leftovers,
+    find,
+    is_the_file,
+    move_out,
+    put_back,
+    temporary_name,
+    unreadable,
+)
 from canarysync.reading import Content, NotRead, read
 from canarysync.workers import sign_of_life
 
@@ -119,18 +129,28 @@ def _sidecar_path(move: Move) -> Path:
     return move.folder / f"{move.target}{move.suffix}"
 
 
+def drop_temporaries(folder: Path, entry_ids: Iterable[str]) -> None:
+    """Remove what a crash left in ``folder`` of what was being written for these entries, without a look at what else
+    is there: it may be a million files. Only for the holder of the route's lock, while nothing is being filed."""
+    for entry_id in entry_ids:
+        with suppress(OSError):  # it never got there; or what cannot be filed there will say so
+            os.unlink(folder / temporary_name(entry_id))
+
+
 def sweep_temporaries(folder: Path) -> None:
-    """Remove what a crash left of our own temporary files. Only for the holder of the route's lock."""
+    """Remove what a crash left of all our temporary files. Only for the holder of the route's lock, while nothing is
+    being filed into that folder."""
     try:
         with os.scandir(folder) as names:
-            leftovers = [Path(n.path) for n in names if _is_temporary(n)]
+            for leftover in filter(_is_temporary, names):
+                with suppress(OSError):  # it harms nobody
+                    os.unlink(leftover.path)
     except (FileNotFoundError, NotADirectoryError):  # not mounted now: what cannot be filed there will say so
         return
-    for leftover in leftovers:
-        leftover.unlink(missing_ok=True)
 
 
 def _is_temporary(found: os.DirEntry[str]) -> bool:
+    sign_of_life()
     ours = found.name.startswith(".canarysync-") and ".tmp" in found.name
     return ours and not found.is_dir(follow_symlinks=False)  # into drop/ others write, too
 
@@ -148,15 +168,17 @@ def sweep_stale_errors(failed: Path, suffix: str, unfiled: Collection[str]) -> N
     """Remove all error sidecars whose file has left failed/. ``unfiled``: ids of entries that are still on their
     way there. Only for the holder of the route's lock, while nothing is being filed."""
     try:
-        names = set(os.listdir(failed))
+        with os.scandir(failed) as names:
+            for found in names:
+                sign_of_life()
+                if found.name.endswith(suffix) and not os.path.lexists(found.path.removesuffix(suffix)):
+                    _sweep_stale_error(failed, found.name, suffix, unfiled)
     except (FileNotFoundError, NotADirectoryError):
         return
-    for name in names:
-        sign_of_life()
-        file = name.removesuffix(suffix)
-        if file == name or file in names:
-            continue
-        with suppress(OSError):  # a sidecar that cannot be read or removed now is no reason not to start
-            entry_id = _sidecar_at(failed / name).get("entryId")
-            if isinstance(entry_id, str) and entry_id not in unfiled:
-                drop_stale_error(failed, file, suffix)
+
+
+def _sweep_stale_error(failed: Path, name: str, suffix: str, unfiled: Collection[str]) -> None:
+    with suppress(OSError):  # a sidecar that cannot be read or removed now is no reason not to start
+        entry_id = _sidecar_at(failed / name).get("entryId")
+        if isinstance(entry_id, str) and entry_id not in unfiled:
+            drop_stale_error(failed, name.removesuffix(suffix), suffix)

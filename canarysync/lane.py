@@ -106,6 +106,7 @@ class Lane:
         self._pipeline: Pipeline | None = None
         self._retention: Retention | None = None
         self._scan: tuple[Scan, Iterator[str]] | None = None
+        self._swept = False
         self._network = False
 
     # --- the folder ----------------------------------------------------------------------------------
@@ -155,10 +156,12 @@ class Lane:
     def _prepare(self, lock: Lock) -> None:
         """Clear up after a crash, and arm the watch. Nothing is filed meanwhile: visits need the pipeline, which
         comes last, and those that began before the folder went hold a lock that is no longer its."""
-        for folder in (self.route.drop, self.route.done, self.route.failed):
-            filing.sweep_temporaries(folder)
         unfiled = self._open_entries()
-        moving.put_all_back(self.route.drop, {entry.name for entry in unfiled if entry.state in DECIDED})
+        decided = [entry for entry in unfiled if entry.state in DECIDED]
+        for folder in (self.route.done, self.route.failed):
+            filing.drop_temporaries(folder, (entry.id for entry in decided))
+        moving.put_all_back(self.route.drop, {entry.name for entry in decided})
+        filing.sweep_temporaries(self.route.failed)
         filing.sweep_stale_errors(self.route.failed, ERROR_SUFFIX, {entry.id for entry in unfiled})
         self._arm()
         tools = self._tools
@@ -211,6 +214,7 @@ class Lane:
             self._lock.release()
         self._claims.leave(self.route)
         self._watch = self._lock = self._scan = self._pipeline = None
+        self._swept = False
 
     def leave(self) -> None:
         """Close for good: another route may have the folder now."""
@@ -271,6 +275,9 @@ class Lane:
         if len(found) < CHUNK:
             chunk.finished, self._scan = True, None
             self.skipped = dict(scan.skipped)
+            if not self._swept:  # only now: a million files that wait are not to wait for that
+                filing.sweep_temporaries(self.route.drop)
+                self._swept = True
             self._leave_bookmark()
             if self._retention is not None and self.hold is None:  # nothing vanishes that a person may look into
                 self._retention.turn()

@@ -48,7 +48,12 @@ class Move:
     @property
     def temporary(self) -> str:
         """The name of what is being written for it."""
-        return f".canarysync-{self.entry_id}.tmp"
+        return temporary_name(self.entry_id)
+
+
+def temporary_name(entry_id: str) -> str:
+    """The name in done/ or failed/ of what is being written for an entry."""
+    return f".canarysync-{entry_id}.tmp"
 
 
 # --- the move --------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from canarysync.config import Route
 from canarysync.discover import Scan
 from canarysync.durable import is_there
 from canarysync.errors import IoTrouble, UuidOwned
-from canarysync.filing import SIDECAR_MOST_BYTES
+from canarysync.filing import SIDECAR_MOST_BYTES, sweep_temporaries
 from canarysync.ledger import Entry, Ledger, Past
 from canarysync.logs import event
 from canarysync.model import SEND_AGAIN, Document, Held, Kind, Proof, Score, State
@@ -49,6 +49,7 @@ def recover(route: Route, route_id: str, ledger: Ledger, at: datetime, endpoint:
     files are simply new. Raises OSError, LedgerError; IoTrouble for a sidecar that cannot be read now.
     """
     taken = 0
+    sweep_temporaries(route.done)  # the ledger cannot tell of which there may be some
     pasts = _pasts(route, route_id, endpoint)
     while batch := list(islice(pasts, _BATCH)):
         ledger.take_in(batch, at)

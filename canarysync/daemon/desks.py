@@ -12,7 +12,7 @@ from canarysync.health import RouteVitals
 from canarysync.lane import Key, Lane
 from canarysync.logs import event
 from canarysync.step import Outcome
-from canarysync.tracks import Place, Track, Tracks
+from canarysync.tracks import WINDOW, Place, Track, Tracks
 from canarysync.workers import Task
 
 _log = logging.getLogger(__name__)
@@ -22,6 +22,9 @@ SLOW_S = 5.0
 
 HANG_S = 60.0
 """A job that was silent for so long makes its route one that hangs: it is said, and shown."""
+
+HINTED_MOST = 2 * WINDOW
+"""So many files of a route are kept in mind before no more are taken in by events; those are left to the scans."""
 
 BURST = 1000
 """So many events since the last scan may have overflowed the kernel's queue: scan again soon."""
@@ -87,8 +90,13 @@ class Desk:
         """An event told of ``name``."""
         self.hints += 1
         self.scan_wanted |= self.hints == BURST
-        if self.lane.wants(name):
-            self.tracks.hinted(Key(name))
+        if not self.lane.wants(name):
+            return
+        key = Key(name)
+        if key in self.tracks or len(self.tracks) - self.tracks.recorded < HINTED_MOST:
+            self.tracks.hinted(key)
+        else:
+            self.scan_wanted = True
 
     def lost(self, trouble: str, hint: str = "") -> None:
         """Its folder is not to be had, and why; ``hint``: what to do about it. Said once."""

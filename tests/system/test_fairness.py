@@ -14,6 +14,7 @@ from typing import Self
 
 import pytest
 
+from canarysync.daemon.desks import HINTED_MOST
 from canarysync.errors import Exit
 from canarysync.report import Event, Summary
 from canarysync.sandbox import Sandbox
@@ -221,3 +222,17 @@ def test_a_poisonous_route_is_not_always_the_probe(tmp_path: Path) -> None:
         with service(site.config, os.environ, observer=seen) as daemon:
             daemon.run()
         assert len(api.bad_before_the_last_good()) <= 8, "three at once, and a probe or two"
+
+
+def test_events_of_more_files_than_are_kept_in_mind_are_left_to_the_scans(site: Site) -> None:
+    with service(site.config, os.environ) as daemon:
+        (desk,) = daemon._desks
+        for number in range(HINTED_MOST):
+            desk.hinted(f"visit-{number}.json")
+        desk.scan_wanted = False
+        desk.hinted("visit-0.json")
+        assert not desk.scan_wanted
+        desk.hinted("one-more.json")
+
+    assert desk.scan_wanted
+    assert len(desk.tracks) == HINTED_MOST

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from canarysync import logs
+from canarysync.candidates import MARKER
 from canarysync.errors import Exit
 from canarysync.sandbox import Endpoint, Sandbox
 from canarysync.step import Outcome
@@ -490,3 +491,8 @@ def test_what_a_crash_left_of_our_own_is_swept_and_nothing_else(site: Site) -> N
         (site.done / name).write_text("half")
     site.once()
     assert os.listdir(site.done) == [".somebody.tmp"]
+    for folder in (site.drop, site.failed):
+        (folder / ".canarysync-requeue-0192.tmp").write_text("half")
+    site.once()
+    assert sorted(os.listdir(site.drop)) == [MARKER]
+    assert os.listdir(site.failed) == []

@@ -14,7 +14,7 @@ import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from canarysync import reading
-from canarysync.filing import drop_stale_error, sweep_temporaries
+from canarysync.filing import drop_stale_error, drop_temporaries, sweep_temporaries
 from canarysync.model import Kind, Signature
 from canarysync.moving import free_name
 from canarysync.reading import Content, NotRead, look, read
@@ -320,3 +320,13 @@ def test_only_our_own_temporaries_are_swept(fs: FakeFilesystem) -> None:
     sweep_temporaries(Path("/srv/done"))
 
     assert sorted(os.listdir("/srv/done")) == sorted(kept)
+
+
+def test_a_temporary_is_found_by_its_entry_without_a_look_at_the_folder(fs: FakeFilesystem) -> None:
+    for name in (".canarysync-019b.tmp", ".canarysync-019c.tmp", "visit.json"):
+        fs.create_file(f"/srv/done/{name}")
+
+    drop_temporaries(Path("/srv/done"), ["019a", "019b"])
+    drop_temporaries(Path("/srv/not-mounted"), ["019b"])
+
+    assert sorted(os.listdir("/srv/done")) == [".canarysync-019c.tmp", "visit.json"]
