@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -132,18 +131,23 @@ class Access(StrEnum):
 
 
 class _Job(Generic[T]):
-    """One change waiting for the next commit, and what became of it."""
+    """One change waiting for the next commit, and what became of it. Its writer waits for ``over`` to be let go."""
 
     def __init__(self, change: Callable[[sqlite3.Connection], T]) -> None:
         self.change = change
-        self.done = False
+        self.over = threading.Lock()
+        self.over.acquire()
         self.result: T
         self.error: Exception | None = None
 
     def run(self, connection: sqlite3.Connection) -> None:
+        self.result = self.change(connection)
+
+    def run_apart(self, connection: sqlite3.Connection) -> None:
+        """Run it so that it undoes itself alone when it fails."""
         connection.execute("SAVEPOINT job")
         try:
-            self.result = self.change(connection)
+            self.run(connection)
         except Exception as error:  # any: it belongs to the thread whose change it is, not to the one that commits
             self.error = error
             connection.execute("ROLLBACK TO job")
@@ -153,16 +157,19 @@ class _Job(Generic[T]):
 class Database:
     """One connection that writes and one that reads, for any number of threads.
 
-    ``write`` returns once the change is on disk (WAL, synchronous=FULL). Whichever thread comes first commits
-    for all that wait, so that parallel workers share one fsync and a lone one waits for nobody.
+    ``write`` returns once the change is on disk (WAL, synchronous=FULL). While one commit is under way, all other
+    writers queue up, and the first of them makes the next one for all. So parallel workers share one fsync, each is
+    woken once, when its change is on disk, and a lone one waits for nobody.
     """
 
     def __init__(self, path: Path, access: Access = Access.OWNER) -> None:
         """Only the owner migrates and checks the database. Raises LedgerDamaged, LedgerError."""
         self.path = path
+        self._file, self._folder = str(path), str(path.parent)
         self._access = access
         self._damaged = False
-        self._queue: deque[_Job[Any]] = deque()
+        self._queue: list[_Job[Any]] = []
+        self._queueing = threading.Lock()
         self._committing = threading.Lock()
         self._reading = threading.Lock()
         self._riding: dict[str, Callable[[sqlite3.Connection], object]] = {}
@@ -187,16 +194,20 @@ class Database:
             raise
 
     def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``change`` in a transaction; return its result once it is durable.
+        """Run ``change`` in a transaction; return its result once it is durable. It may be run, undone, and run again:
+        so it changes nothing but the database.
 
         Raises LedgerError when it could not be recorded, and what ``change`` itself raises; then nothing of
         it was recorded.
         """
         job = _Job(change)
-        self._queue.append(job)
-        with self._committing:
-            if not job.done:
-                self._commit_queue()
+        with self._queueing:
+            self._queue.append(job)
+            first = len(self._queue) == 1
+        if first:
+            self._commit_queue()
+        else:
+            job.over.acquire()
         if isinstance(job.error, ERRORS):
             raise self._trouble("write", job.error) from job.error
         if job.error is not None:
@@ -217,35 +228,67 @@ class Database:
             self.write(lambda connection: None)
 
     def _commit_queue(self) -> None:
-        jobs = [self._queue.popleft() for _ in range(len(self._queue))]
+        """Wait for the commit under way, then commit for all that have queued up by then."""
+        jobs: list[_Job[Any]] = []
+        failure: Exception | None = LedgerError("write", str(self.path), "the transaction was broken off")
+        try:
+            with self._committing:
+                jobs = self._take_queue()
+                failure = self._commit(jobs)
+        finally:
+            for job in jobs or self._take_queue():
+                job.error = job.error or failure
+                job.over.release()
+
+    def _take_queue(self) -> list[_Job[Any]]:
+        with self._queueing:
+            jobs, self._queue = self._queue, []
+        return jobs
+
+    def _commit(self, jobs: Collection[_Job[Any]]) -> Exception | None:
+        """One transaction for all; why there is none if there is none."""
         riding = dict(self._riding)
-        failure: Exception = LedgerError("write", str(self.path), "the transaction was broken off")
-        committed = False
         try:
             self._check_in_place()
-            self._writer.execute("BEGIN IMMEDIATE")
-            self._writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'commits'")
-            for change in riding.values():
-                change(self._writer)
+            self._begin(riding)
+            if not self._run(jobs):
+                self._undo()
+                self._begin(riding)
+                for job in jobs:
+                    job.run_apart(self._writer)
+            self._writer.execute("COMMIT")
+        except (*ERRORS, LedgerError) as error:
+            return error
+        finally:
+            self._undo()
+        for key in riding:
+            self._riding.pop(key, None)
+        return None
+
+    def _undo(self) -> None:
+        """End a transaction that was not committed; SQLite may have done so already."""
+        if self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
+
+    def _begin(self, riding: Mapping[str, Callable[[sqlite3.Connection], object]]) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        self._writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'commits'")
+        for change in riding.values():
+            change(self._writer)
+
+    def _run(self, jobs: Collection[_Job[Any]]) -> bool:
+        """Run all jobs together, as nearly all of them go well; False if one did not."""
+        try:
             for job in jobs:
                 job.run(self._writer)
-            self._writer.execute("COMMIT")
-            committed = True
-        except (*ERRORS, LedgerError) as error:
-            failure = error
-        finally:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            for key in riding if committed else ():
-                self._riding.pop(key, None)
-            for job in jobs:
-                job.error = job.error if committed else job.error or failure
-                job.done = True
+        except Exception:  # each is told of its own when they are run apart
+            return False
+        return True
 
     def _check_in_place(self) -> None:
         """SQLite goes on writing into a file that was deleted or replaced; what it recorded there would be lost."""
         try:
-            there = self.path.stat()
+            there = os.stat(self._file)
         except OSError:
             there = None
         if there is None or (there.st_dev, there.st_ino) != self._place:
@@ -270,7 +313,7 @@ class Database:
     def check_room(self) -> None:
         """Raise LedgerError where the disk is as good as full."""
         try:
-            seen = os.statvfs(self.path.parent)
+            seen = os.statvfs(self._folder)
         except OSError as error:
             raise trouble("write", self.path, error) from error
         if seen.f_blocks > 0 and seen.f_bavail * seen.f_frsize < ROOM_BYTES:

@@ -43,7 +43,7 @@ def in_one_commit(ledger: SqliteLedger, jobs: Sequence[Job]) -> list[object]:
         held.wait()
         try:
             return job()
-        except Exception as error:  # for the test to look at
+        except (Exception, KeyboardInterrupt) as error:  # for the test to look at
             return error
 
     with ThreadPoolExecutor(len(jobs) + 1) as pool:
@@ -65,6 +65,21 @@ def test_a_lone_writer_waits_for_nobody(ledger: SqliteLedger, spy: Spy) -> None:
     entry_in(ledger, State.DEFERRED)
 
     assert spy.commits() - before == 2
+
+
+def test_a_commit_that_is_broken_off_keeps_nobody_waiting(ledger: SqliteLedger) -> None:
+    entries = claimed(ledger, 3)
+    jobs = deferring(ledger, entries)
+
+    def interrupted(connection: sqlite3.Connection) -> None:
+        raise KeyboardInterrupt
+
+    results = in_one_commit(ledger, [*jobs, partial(ledger._database.write, interrupted)])
+
+    # The one that was committing for all is told of it as it is.
+    assert sorted(type(result).__name__ for result in results) == ["KeyboardInterrupt"] + ["LedgerError"] * 3
+    assert {entry.state for entry in ledger.open_entries(ROUTE)} == {State.INTENDED}
+    assert [type(job()) for job in jobs] == [Entry] * 3
 
 
 def test_writers_that_wait_share_one_commit(ledger: SqliteLedger, spy: Spy) -> None:
