@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -12,16 +14,19 @@ from typing import Self
 from canarysync.errors import LedgerError, SetupError, UuidOwned
 from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Filed, Happened, Hold, Past, Taken
 from canarysync.ledger_sqlite import recovery
-from canarysync.ledger_sqlite.database import NEW_ID_SQL, OWNING_SQL, ROOM_BYTES, Access, Database
-from canarysync.ledger_sqlite.events import History, record
+from canarysync.ledger_sqlite.database import NEW_ID_SQL, ROOM_BYTES, Access, Database, owning_sql
+from canarysync.ledger_sqlite.events import History, record, record_once
 from canarysync.ledger_sqlite.rows import (
     ENTRY_SQL,
     IllegalChange,
-    decide,
+    decided,
     insert_entry,
+    insert_entry_after,
     insert_score,
+    intended,
     moment_text,
     move,
+    read_back,
     select,
     signature_columns,
     text,
@@ -33,7 +38,32 @@ from canarysync.model import Code, Held, Moment, Proof, Signature, State
 __all__ = ["ROOM_BYTES", "Access", "History", "SqliteLedger"]
 
 
-_OWNER_SQL = f"{ENTRY_SQL} WHERE s.fingerprint = ? AND s.state IN ({OWNING_SQL})"
+_OWNER_SQL = f"{ENTRY_SQL} WHERE s.fingerprint = ? AND {owning_sql('s.state')}"
+_OPEN_SQL = f"{ENTRY_SQL} WHERE e.route_id = ? AND e.name = ? AND e.filed_at IS NULL AND NOT e.detached"
+_ANY_OPEN_SQL = "SELECT id FROM entries WHERE route_id = ? AND name = ? AND filed_at IS NULL AND NOT detached"
+_FILED_SQL = "UPDATE entries SET filed_at = ? WHERE id = ? AND filed_at IS NULL"
+
+_BEFORE_SQL = f"""
+    SELECT (SELECT max(id) FROM entries),
+           (SELECT entry_id FROM scores WHERE fingerprint = ?1 AND {owning_sql()}),
+           EXISTS (SELECT 1 FROM suspects WHERE (route_id = ?2 AND name = ?3) OR fingerprint = ?1)
+"""
+"""All that is to be known before an entry is made: the newest one, the owner of its score, and whether the file, or one
+with its score, waited while the ledger was lost, and nothing was found out since."""
+
+_SINCE_SQL = " UNION ALL ".join(
+    f"""SELECT verdict, code, count(*) AS n FROM entries
+        WHERE route_id = ?1 AND verdict = '{verdict}' AND {fate} AND filed_at >= ?2 GROUP BY 1, 2"""
+    for verdict in ("done", "failed", "withdrawn")
+    for fate in ("fate IS NULL", "fate = 'removed'", "fate = 'kept'")
+)
+"""One range of the index on what was filed for each verdict and fate."""
+
+_FAILURES_SQL = """
+    SELECT id, target, code FROM entries WHERE route_id = ?1 AND verdict = 'failed' AND filed_at IS NOT NULL UNION ALL
+    SELECT id, target, code FROM entries WHERE route_id = ?1 AND verdict = 'failed' AND filed_at IS NULL ORDER BY id
+"""
+"""In two parts, as there is an index for each."""
 
 
 class SqliteLedger:
@@ -104,11 +134,10 @@ class SqliteLedger:
 
     def open_entry(self, route_id: str, name: str) -> Entry | None:
         riding = self._database.riding()
-        rows = self._database.read(
-            f"{ENTRY_SQL} WHERE e.route_id = ? AND e.name = ? AND e.filed_at IS NULL AND NOT e.detached",
-            route_id,
-            os.fsencode(name),
-        )
+        which = (route_id, os.fsencode(name))
+        if not self._database.read(_ANY_OPEN_SQL, *which):  # as for every new file, at a third of the cost
+            return None
+        rows = self._database.read(_OPEN_SQL, *which)
         return to_entry(rows[0]) if rows and rows[0]["id"] not in riding else None
 
     def entry(self, entry_id: str) -> Entry:
@@ -131,23 +160,26 @@ class SqliteLedger:
         return frozenset(owned)
 
     def counts(self, route_id: str, since: datetime | None = None) -> Counts:
-        verdicts = self._database.read(
-            """SELECT verdict, code, count(*) AS n FROM entries
-               WHERE route_id = ? AND filed_at >= ? GROUP BY 1, 2""",
-            route_id,
-            text(since) if since else "",
-        )
-        filed = {v: sum(row["n"] for row in verdicts if row["verdict"] == v) for v in ("done", "failed", "withdrawn")}
+        if since is None:
+            rows = self._database.read("SELECT verdict, code, n FROM sums WHERE route_id = ?", route_id)
+        else:
+            rows = self._database.read(_SINCE_SQL, route_id, text(since))
+        filed: Counter[str] = Counter()
+        codes: Counter[str] = Counter()
+        for verdict, code, n in rows:
+            filed[verdict] += n
+            if code and n:
+                codes[code] += n
         return Counts(
             done=filed["done"],
             failed=filed["failed"],
             withdrawn=filed["withdrawn"],
-            codes={row["code"]: row["n"] for row in verdicts if row["code"]},
+            codes=dict(codes),
         )
 
     def failures(self, route_id: str) -> Mapping[str, str]:
-        sql = "SELECT target, code FROM entries WHERE route_id = ? AND verdict = 'failed' ORDER BY id"
-        return {os.fsdecode(row["target"]): row["code"] for row in self._database.read(sql, route_id)}
+        rows = self._database.read(_FAILURES_SQL, route_id)
+        return {os.fsdecode(row["target"]): row["code"] for row in rows}
 
     def owner(self, fingerprint: str) -> Entry | None:
         rows = self._database.read(_OWNER_SQL, fingerprint)
@@ -156,23 +188,28 @@ class SqliteLedger:
     # --- the steps -----------------------------------------------------------------------------------
 
     def intend(self, draft: Draft, at: datetime) -> Claimed | Taken:
+        assert draft.identity is not None
+        asked = (draft.identity.fingerprint, draft.route_id, os.fsencode(draft.name))
+
         def change(c: sqlite3.Connection) -> Claimed | Taken:
-            assert draft.identity is not None
-            owner = c.execute(_OWNER_SQL, (draft.identity.fingerprint,)).fetchone()
-            if owner is not None:
-                return Taken(to_entry(owner))
-            suspect = recovery.is_suspect(c, draft)
-            entry_id = insert_entry(c, draft, at)
+            newest, owner_id, suspect = c.execute(_BEFORE_SQL, asked).fetchone()
+            if owner_id is not None:
+                return Taken(select(c, owner_id))
             if suspect:
-                insert_score(c, entry_id, draft, State.IN_DOUBT, reason=recovery.REASON)
-                record(c, entry_id, at, Happened.IN_DOUBT, recovery.REASON)
-            else:
-                insert_score(c, entry_id, draft, State.INTENDED, attempts=1)
-                record(c, entry_id, at, Happened.INTENDED, 1)
-            return Claimed(select(c, entry_id))
+                return Claimed(self._intend_suspect(c, draft, at))
+            entry_id = insert_entry_after(c, newest or "", draft, at)
+            insert_score(c, entry_id, draft, State.INTENDED, attempts=1)
+            record_once(c, entry_id, at, Happened.INTENDED, 1)
+            return Claimed(intended(entry_id, draft, at))
 
         self._database.check_room()
         return self._database.write(change)
+
+    def _intend_suspect(self, c: sqlite3.Connection, draft: Draft, at: datetime) -> Entry:
+        entry_id = insert_entry(c, draft, at)
+        insert_score(c, entry_id, draft, State.IN_DOUBT, reason=recovery.REASON)
+        record(c, entry_id, at, Happened.IN_DOUBT, recovery.REASON)
+        return select(c, entry_id)
 
     def intend_again(self, entry: Entry, at: datetime, *, resent: bool) -> Entry:
         def change(c: sqlite3.Connection) -> Entry:
@@ -217,11 +254,19 @@ class SqliteLedger:
 
     def upload(self, entry: Entry, uuid: str, proof: Proof, target: str, at: datetime) -> Entry:
         def change(c: sqlite3.Connection) -> Entry:
-            if c.execute("SELECT 1 FROM scores WHERE uuid = ? AND entry_id != ?", (uuid, entry.id)).fetchone():
-                raise UuidOwned("record the proof", cause="the API named a uuid that another entry owns")
-            move(c, entry, State.UPLOADED, at, uuid=uuid, proof=str(proof), retry_at=None, reason="", held=None)
-            record(c, entry.id, at, Happened.UPLOADED, proof)
-            return decide(c, entry.id, State.UPLOADED, target)
+            outcome = decided(State.UPLOADED, target)
+            values = {"uuid": uuid, "proof": str(proof), "retry_at": None, "reason": "", "held": None}
+            try:
+                known = move(c, entry, State.UPLOADED, at, outcome, **values)
+            except sqlite3.IntegrityError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+                    raise
+                raise UuidOwned("record the proof", cause="the API named a uuid that another entry owns") from None
+            record_once(c, entry.id, at, Happened.UPLOADED, proof)
+            return replace(
+                known, state=State.UPLOADED, changed_at=read_back(at), uuid=uuid, proof=proof, target=target,
+                code=None, status=None, retry_at=None, reason="", held=None,
+            )  # fmt: skip
 
         return self._database.write(change)
 
@@ -230,7 +275,7 @@ class SqliteLedger:
             entry_id = insert_entry(c, draft, at)
             insert_score(c, entry_id, draft, State.DUPLICATE, owner_id=owner.id, proof=owner.proof)
             record(c, entry_id, at, Happened.DUPLICATE, owner.id)
-            return decide(c, entry_id, State.DUPLICATE, target)
+            return update_entry(c, entry_id, **decided(State.DUPLICATE, target))
 
         return self._database.write(change)
 
@@ -238,9 +283,12 @@ class SqliteLedger:
         def change(c: sqlite3.Connection) -> Entry:
             owner = c.execute("SELECT entry_id FROM scores WHERE uuid = ?", (uuid,)).fetchone()
             proof = str(Proof.PERSON)
-            move(c, entry, State.UPLOADED, at, owner_id=owner["entry_id"], proof=proof, retry_at=None, held=None)
-            record(c, entry.id, at, Happened.UPLOADED, proof)
-            return decide(c, entry.id, State.UPLOADED, target)
+            outcome = decided(State.UPLOADED, target)
+            move(
+                c, entry, State.UPLOADED, at, outcome, owner_id=owner["entry_id"], proof=proof, retry_at=None, held=None
+            )
+            record_once(c, entry.id, at, Happened.UPLOADED, proof)
+            return select(c, entry.id)
 
         return self._database.write(change)
 
@@ -265,24 +313,25 @@ class SqliteLedger:
     def fail(
         self, subject: Draft | Entry, state: State, code: Code, status: int | None, target: str, at: datetime
     ) -> Entry:
+        outcome = decided(state, target, code, status)
+
         def change(c: sqlite3.Connection) -> Entry:
             if isinstance(subject, Draft):
                 if state not in LEGAL[None] & FAILED:
                     raise IllegalChange("make an entry", cause=f"in {state}")
-                entry_id = insert_entry(c, subject, at)
+                entry = update_entry(c, insert_entry(c, subject, at), **outcome)
             else:
-                entry_id = subject.id
-                move(c, subject, state, at, retry_at=None)
-            record(c, entry_id, at, Happened(state), status if state is State.REFUSED and status else code)
-            return decide(c, entry_id, state, target, code, status)
+                move(c, subject, state, at, outcome, retry_at=None)
+                entry = select(c, subject.id)
+            record_once(c, entry.id, at, Happened(state), status if state is State.REFUSED and status else code)
+            return entry
 
         return self._database.write(change)
 
     def withdraw(self, entry: Entry, at: datetime) -> None:
         def change(c: sqlite3.Connection) -> None:
-            move(c, entry, State.WITHDRAWN, at, retry_at=None)
-            record(c, entry.id, at, Happened.WITHDRAWN)
-            c.execute("UPDATE entries SET verdict = 'withdrawn', filed_at = ? WHERE id = ?", (text(at), entry.id))
+            move(c, entry, State.WITHDRAWN, at, {"verdict": "withdrawn", "filed_at": text(at)}, retry_at=None)
+            record_once(c, entry.id, at, Happened.WITHDRAWN)
 
         self._database.write(change)
 
@@ -310,8 +359,8 @@ class SqliteLedger:
 
     def filed(self, entry: Entry, at: datetime) -> None:
         def change(c: sqlite3.Connection) -> None:
-            c.execute("UPDATE entries SET filed_at = ? WHERE id = ?", (text(at), entry.id))
-            record(c, entry.id, at, Happened.FILED)
+            if c.execute(_FILED_SQL, (text(at), entry.id)).rowcount:
+                record_once(c, entry.id, at, Happened.FILED)
 
         self._database.ride(entry.id, change)
 

@@ -23,7 +23,14 @@ ROOM_BYTES = 1 << 20
 
 NEW_ID_SQL = "lower(hex(randomblob(16)))"
 
-OWNING_SQL = ", ".join(f"'{state}'" for state in sorted(OWNING))
+_OWNING_LIST_SQL = ", ".join(f"'{state}'" for state in sorted(OWNING))
+
+
+def owning_sql(column: str = "state") -> str:
+    """The condition of the index on the owners, in its very words: else SQLite does not see that the index will do. And
+    not with IN, for which each write builds a table of the states anew."""
+    return "(" + " OR ".join(f"{column} = '{state}'" for state in sorted(OWNING)) + ")"
+
 
 MIGRATIONS: tuple[str, ...] = (
     f"""
@@ -67,7 +74,7 @@ MIGRATIONS: tuple[str, ...] = (
         owner_id TEXT,  -- the entry whose uuid is its uuid too
         PRIMARY KEY (entry_id, position)
     ) WITHOUT ROWID;
-    CREATE UNIQUE INDEX scores_owner ON scores (fingerprint) WHERE state IN ({OWNING_SQL});
+    CREATE UNIQUE INDEX scores_owner ON scores (fingerprint) WHERE state IN ({_OWNING_LIST_SQL});
 
     -- Names of files that waited while the ledger was lost: their scores may be at the API. They stay when a file
     -- leaves the drop folder, since it may come back.
@@ -96,6 +103,39 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE holds (
         route_id TEXT PRIMARY KEY, at TEXT NOT NULL, held_by TEXT NOT NULL, reason TEXT NOT NULL
     ) WITHOUT ROWID;
+    """,
+    f"""
+    -- How many entries are filed, so that nobody has to count them; `code` is '' where there is none. Triggers keep it,
+    -- whatever files an entry, or removes one. Once filed, an entry keeps its verdict and code.
+    CREATE TABLE sums (
+        route_id TEXT NOT NULL, verdict TEXT NOT NULL, code TEXT NOT NULL, n INTEGER NOT NULL,
+        PRIMARY KEY (route_id, verdict, code)
+    ) WITHOUT ROWID;
+    INSERT INTO sums SELECT route_id, verdict, coalesce(code, ''), count(*) FROM entries
+        WHERE filed_at IS NOT NULL GROUP BY 1, 2, 3;
+    CREATE TRIGGER sums_filed AFTER UPDATE OF filed_at ON entries WHEN old.filed_at IS NULL AND new.filed_at IS NOT NULL
+    BEGIN
+        INSERT INTO sums VALUES (new.route_id, new.verdict, coalesce(new.code, ''), 1)
+            ON CONFLICT (route_id, verdict, code) DO UPDATE SET n = n + 1;
+    END;
+    CREATE TRIGGER sums_taken_in AFTER INSERT ON entries WHEN new.filed_at IS NOT NULL
+    BEGIN
+        INSERT INTO sums VALUES (new.route_id, new.verdict, coalesce(new.code, ''), 1)
+            ON CONFLICT (route_id, verdict, code) DO UPDATE SET n = n + 1;
+    END;
+    CREATE TRIGGER sums_gone AFTER DELETE ON entries WHEN old.filed_at IS NOT NULL
+    BEGIN
+        UPDATE sums SET n = n - 1
+            WHERE route_id = old.route_id AND verdict = old.verdict AND code = coalesce(old.code, '');
+    END;
+
+    -- One index for what was filed when: by retention's fate, so that it finds the next to go, and with the code, so
+    -- that those of the last hours are counted without looking at any entry.
+    DROP INDEX entries_expiring;
+    CREATE INDEX entries_filed ON entries (route_id, verdict, fate, filed_at, id, code) WHERE filed_at IS NOT NULL;
+
+    DROP INDEX scores_owner;
+    CREATE UNIQUE INDEX scores_owner ON scores (fingerprint) WHERE {owning_sql()};
     """,
 )
 

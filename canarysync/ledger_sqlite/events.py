@@ -16,6 +16,8 @@ from canarysync.ledger_sqlite.rows import ENTRY_SQL, to_entry
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _PAGE = 500
+_ONCE_SQL = """INSERT INTO events
+               VALUES (?1, 1 + coalesce((SELECT max(n) FROM events WHERE entry_id = ?1), 0), ?2, ?3, ?4)"""
 _ATTEMPTS = ({Happened.INTENDED}, {Happened.SENT_AGAIN})
 
 
@@ -25,7 +27,7 @@ def record(c: sqlite3.Connection, entry_id: str, at: datetime, what: Happened, d
     Of attempts in a row that end alike the first and the last stay, whose numbers tell how many were between: there is
     one every few minutes for as long as the API is down.
     """
-    key, told = UUID(entry_id).bytes, (str(what), str(detail))
+    key, told = _key(entry_id), (str(what), str(detail))
     sql = "SELECT n, what, detail FROM events WHERE entry_id = ? ORDER BY n DESC LIMIT 4"
     last = c.execute(sql, (key,)).fetchall()
     ended = [(row["what"], row["detail"]) for row in last]
@@ -36,6 +38,15 @@ def record(c: sqlite3.Connection, entry_id: str, at: datetime, what: Happened, d
         c.execute("DELETE FROM events WHERE entry_id = ? AND n BETWEEN ? AND ?", between)
     row = (key, last[0]["n"] + 1 if last else 1, (at - _EPOCH) // _MS, *told)
     c.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", row)
+
+
+def record_once(c: sqlite3.Connection, entry_id: str, at: datetime, what: Happened, detail: object = "") -> None:
+    """Add an event that comes once in the life of an entry, whatever was before."""
+    c.execute(_ONCE_SQL, (_key(entry_id), (at - _EPOCH) // _MS, str(what), str(detail)))
+
+
+def _key(entry_id: str) -> bytes:
+    return bytes.fromhex(entry_id.replace("-", ""))
 
 
 class History:
@@ -85,7 +96,7 @@ class History:
 
     def of(self, entry: Entry) -> Sequence[Happening]:
         """The whole life of an entry, in order."""
-        rows = self._database.read("SELECT * FROM events WHERE entry_id = ? ORDER BY n", UUID(entry.id).bytes)
+        rows = self._database.read("SELECT * FROM events WHERE entry_id = ? ORDER BY n", _key(entry.id))
         return [_happening(row) for row in rows]
 
     def since(self, at: datetime) -> Iterator[tuple[Entry, Happening]]:

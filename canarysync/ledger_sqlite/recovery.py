@@ -8,8 +8,8 @@ import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 
-from canarysync.ledger import DONE, Draft, Happened, Past
-from canarysync.ledger_sqlite.database import OWNING_SQL
+from canarysync.ledger import DONE, Happened, Past
+from canarysync.ledger_sqlite.database import owning_sql
 from canarysync.ledger_sqlite.events import record
 from canarysync.ledger_sqlite.rows import insert, signature_columns, text
 from canarysync.model import Identity, Signature, State
@@ -17,14 +17,6 @@ from canarysync.model import Identity, Signature, State
 REASON = "the ledger was lost"
 
 _UNDECIDED_SQL = f"state IN ('{State.INTENDED}', '{State.IN_DOUBT}', '{State.DEFERRED}')"
-
-
-def is_suspect(c: sqlite3.Connection, draft: Draft) -> bool:
-    """Whether the file, or one with its score, waited while the ledger was lost, and nothing was found out since."""
-    assert draft.identity is not None
-    sql = "SELECT 1 FROM suspects WHERE (route_id = ? AND name = ?) OR fingerprint = ?"
-    values = (draft.route_id, os.fsencode(draft.name), draft.identity.fingerprint)
-    return c.execute(sql, values).fetchone() is not None
 
 
 def suspect(c: sqlite3.Connection, route_id: str, waiting: Mapping[str, str | None], at: datetime) -> None:
@@ -76,7 +68,7 @@ def _make_way(c: sqlite3.Connection, past: Past, name: bytes, at: datetime) -> N
     # State twice, so that SQLite sees that its index on the owners will do.
     settled = c.execute(
         f"""SELECT e.id FROM entries e JOIN scores s ON s.entry_id = e.id
-            WHERE s.fingerprint = ? AND s.state IN ({OWNING_SQL}) AND s.{_UNDECIDED_SQL}
+            WHERE s.fingerprint = ? AND {owning_sql("s.state")} AND s.{_UNDECIDED_SQL}
               AND (e.route_id = ? OR s.state != '{State.INTENDED}')""",
         (past.identity.fingerprint, past.route_id),
     ).fetchall()
@@ -95,7 +87,7 @@ def _take_in_score(c: sqlite3.Connection, past: Past, identity: Identity) -> Non
     """The first receipt of a score makes its entry the owner of that; the first one of a uuid, of this."""
     state, owner_id = past.state, None
     if past.state in DONE:
-        sql = f"SELECT 1 FROM scores WHERE fingerprint = ? AND state IN ({OWNING_SQL})"
+        sql = f"SELECT 1 FROM scores WHERE fingerprint = ? AND {owning_sql()}"
         state = State.DUPLICATE if c.execute(sql, (identity.fingerprint,)).fetchone() else State.UPLOADED
         owner = c.execute("SELECT entry_id FROM scores WHERE uuid = ?", (past.uuid,)).fetchone()
         owner_id = owner["entry_id"] if owner else None

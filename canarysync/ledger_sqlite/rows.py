@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from functools import cache
 from uuid import UUID
 
 from canarysync.errors import CanarysyncError, Exit, LedgerError
@@ -23,6 +24,9 @@ ENTRY_SQL = """
     LEFT JOIN scores s ON s.entry_id = e.id AND s.position = 0
     LEFT JOIN scores o ON o.entry_id = s.owner_id AND o.position = 0
 """
+_SELECT_SQL = f"{ENTRY_SQL} WHERE e.id = ?"
+
+NOTHING: Mapping[str, object] = {}
 
 
 class IllegalChange(CanarysyncError):
@@ -32,19 +36,28 @@ class IllegalChange(CanarysyncError):
 
 
 def insert_entry(c: sqlite3.Connection, draft: Draft, at: datetime) -> str:
-    entry_id = new_id(at, newest=c.execute("SELECT max(id) FROM entries").fetchone()[0] or "")
-    name = os.fsencode(draft.name)
-    insert(
-        c, "entries", id=entry_id, route_id=draft.route_id, name=name, sha256=draft.sha256,
-        created_at=text(at), changed_at=text(at), **signature_columns(draft.signature),
-    )  # fmt: skip
     # Whatever comes of this file: no later one of its name was there when the ledger was lost.
-    c.execute("DELETE FROM suspects WHERE route_id = ? AND name = ?", (draft.route_id, name))
+    c.execute("DELETE FROM suspects WHERE route_id = ? AND name = ?", (draft.route_id, os.fsencode(draft.name)))
+    return insert_entry_after(c, c.execute("SELECT max(id) FROM entries").fetchone()[0] or "", draft, at)
+
+
+def insert_entry_after(c: sqlite3.Connection, newest: str, draft: Draft, at: datetime) -> str:
+    """For a file that no lost ledger may have known. ``newest`` is the id of the last entry, if there is one."""
+    entry_id, when = new_id(at, newest), text(at)
+    insert(
+        c, "entries", id=entry_id, route_id=draft.route_id, name=os.fsencode(draft.name), sha256=draft.sha256,
+        created_at=when, changed_at=when, **signature_columns(draft.signature),
+    )  # fmt: skip
     return entry_id
 
 
 def insert(c: sqlite3.Connection, table: str, **values: object) -> None:
-    c.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({_marks(values)})", tuple(values.values()))
+    c.execute(_insert_sql(table, tuple(values)), tuple(values.values()))
+
+
+@cache
+def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({_marks(columns)})"
 
 
 def insert_score(c: sqlite3.Connection, entry_id: str, draft: Draft, state: State, **columns: object) -> None:
@@ -56,40 +69,80 @@ def insert_score(c: sqlite3.Connection, entry_id: str, draft: Draft, state: Stat
     )  # fmt: skip
 
 
-def move(c: sqlite3.Connection, entry: Entry, state: State, at: datetime, **columns: object) -> None:
-    """Change an entry's state along LEGAL, checked against what the database holds now."""
+def intended(entry_id: str, draft: Draft, at: datetime) -> Entry:
+    """What is read back of an entry just made, with its first attempt."""
+    when = read_back(at)
+    return Entry(
+        entry_id, draft.route_id, draft.name, draft.sha256, draft.signature, State.INTENDED, when, when,
+        attempts=1, assessment_id=draft.assessment_id, identity=draft.identity,
+    )  # fmt: skip
+
+
+def move(
+    c: sqlite3.Connection,
+    entry: Entry,
+    state: State,
+    at: datetime,
+    file: Mapping[str, object] = NOTHING,
+    **score: object,
+) -> Entry:
+    """Change an entry's state along LEGAL, checked against what the database holds now; with it columns of its file and
+    its score. Returns the entry as it was until now: that which the caller has in hand may be out of date."""
+    score = {"state": str(state), **score}
+    if state not in LEGAL.get(entry.state, frozenset()) or not _update_score(c, entry, score):
+        entry = _look_again(c, entry, state)
+        _update_score(c, entry, score)
+    _update_file(c, entry.id, {"changed_at": text(at), **file})
+    return entry
+
+
+def _update_score(c: sqlite3.Connection, entry: Entry, columns: Mapping[str, object]) -> bool:
+    """Whether it could be done since the entry is no further than we know: each attempt counts."""
+    known = (entry.id, str(entry.state), entry.attempts, entry.resolution)
+    return c.execute(_score_sql(tuple(columns)), (*columns.values(), *known)).rowcount > 0
+
+
+@cache
+def _score_sql(columns: tuple[str, ...]) -> str:
+    known = "entry_id = ? AND position = 0 AND state = ? AND attempts = ? AND resolution IS ?"
+    return f"UPDATE scores SET {_changes(columns)} WHERE {known}"
+
+
+def _look_again(c: sqlite3.Connection, entry: Entry, state: State) -> Entry:
     current = select(c, entry.id)
     if current.resolution != entry.resolution:
         raise LedgerError("change an entry", cause="a person has decided on it meanwhile")
     if state not in LEGAL.get(current.state, frozenset()):
         raise IllegalChange("change an entry", cause=f"from {current.state} to {state}")
-    changes = ", ".join(f"{column} = ?" for column in ("state", *columns))
-    c.execute(f"UPDATE scores SET {changes} WHERE entry_id = ?", (str(state), *columns.values(), entry.id))
-    c.execute("UPDATE entries SET changed_at = ? WHERE id = ?", (text(at), entry.id))
+    return current
 
 
-def decide(
-    c: sqlite3.Connection,
-    entry_id: str,
-    state: State,
-    target: str,
-    code: Code | None = None,
-    status: int | None = None,
-) -> Entry:
-    return update_entry(
-        c, entry_id, verdict="done" if state in DONE else "failed", code=code, status=status,
-        target=os.fsencode(target),
-    )  # fmt: skip
+def decided(state: State, target: str, code: Code | None = None, status: int | None = None) -> dict[str, object]:
+    """The columns that an outcome has in the row of the file."""
+    verdict = "done" if state in DONE else "failed"
+    return {"verdict": verdict, "code": code, "status": status, "target": os.fsencode(target)}
 
 
 def update_entry(c: sqlite3.Connection, entry_id: str, **columns: object) -> Entry:
-    changes = ", ".join(f"{column} = ?" for column in columns)
-    c.execute(f"UPDATE entries SET {changes} WHERE id = ?", (*columns.values(), entry_id))
+    _update_file(c, entry_id, columns)
     return select(c, entry_id)
 
 
+def _update_file(c: sqlite3.Connection, entry_id: str, columns: Mapping[str, object]) -> None:
+    c.execute(_file_sql(tuple(columns)), (*columns.values(), entry_id))
+
+
+@cache
+def _file_sql(columns: tuple[str, ...]) -> str:
+    return f"UPDATE entries SET {_changes(columns)} WHERE id = ?"
+
+
+def _changes(columns: tuple[str, ...]) -> str:
+    return ", ".join(f"{column} = ?" for column in columns)
+
+
 def select(c: sqlite3.Connection, entry_id: str) -> Entry:
-    return to_entry(c.execute(f"{ENTRY_SQL} WHERE e.id = ?", (entry_id,)).fetchone())
+    return to_entry(c.execute(_SELECT_SQL, (entry_id,)).fetchone())
 
 
 def to_entry(row: sqlite3.Row) -> Entry:
@@ -145,12 +198,18 @@ def new_id(at: datetime, newest: str = "") -> str:
     """A UUID version 7 (RFC 9562 §5.7): it sorts by time, so that new rows stand together; and after ``newest``,
     whatever the clock does (§6.2)."""
     stamp = int(at.timestamp() * 1000) & ((1 << 48) - 1)
-    made = str(UUID(int=stamp << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)))
+    chance = secrets.randbits(74)
+    made = str(UUID(int=stamp << 80 | 7 << 76 | chance >> 62 << 64 | 2 << 62 | chance & ((1 << 62) - 1)))
     return made if made > newest else str(UUID(int=UUID(newest).int + 1))
 
 
 text = for_programs
 """A time as the database keeps it."""
+
+
+def read_back(at: datetime) -> datetime:
+    """A time as it comes back from the database."""
+    return at.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def _time(stored: str) -> datetime:

@@ -67,6 +67,26 @@ def test_a_lone_writer_waits_for_nobody(ledger: SqliteLedger, spy: Spy) -> None:
     assert spy.commits() - before == 2
 
 
+def test_the_life_of_a_file_takes_few_statements(ledger: SqliteLedger, spy: Spy) -> None:
+    """Each of them costs, and lets other threads in."""
+    new = draft()
+    spy.statements.clear()
+
+    assert ledger.open_entry(ROUTE, new.name) is None
+    assert ledger.hold_on(ROUTE) is None
+    entry = ledger.upload(claim(ledger, new), uuid_of(1), Proof.RESPONSE, new.name, at(1))
+    told = [sql.split()[0] for sql in spy.statements]
+    ledger.filed(entry, at(2))
+    spy.statements.clear()
+    claim(ledger, draft("next.json"))
+    rode = [sql.split()[0] for sql in spy.statements]
+
+    intend, upload = ["SELECT", "INSERT", "INSERT", "INSERT"], ["UPDATE", "UPDATE", "INSERT"]
+    begin, filed = ["BEGIN", "UPDATE"], ["UPDATE", "INSERT"]
+    assert told == ["SELECT", "SELECT", *begin, *intend, "COMMIT", *begin, *upload, "COMMIT"]
+    assert rode == [*begin, *filed, *intend, "COMMIT"]
+
+
 def test_a_commit_that_is_broken_off_keeps_nobody_waiting(ledger: SqliteLedger) -> None:
     entries = claimed(ledger, 3)
     jobs = deferring(ledger, entries)

@@ -196,6 +196,27 @@ def test_what_was_filed_is_counted_since_a_time_and_told_by_name(ledger: Ledger)
     assert ledger.failures(OTHER_ROUTE) == {}
 
 
+def test_what_retention_has_removed_is_counted_as_ever(ledger: Ledger) -> None:
+    entries = [entry_in(ledger, State.UPLOADED, f"{number}.json") for number in range(3)]
+    for entry in entries:
+        ledger.filed(entry, at(10))
+    ledger.flush()
+
+    ledger.let_go({entries[0].id: ""}, {entries[1].id: "kept for good"}, at(20))
+
+    assert ledger.counts(ROUTE).done == ledger.counts(ROUTE, at(10)).done == 3
+    assert ledger.counts(ROUTE, at(11)).done == 0
+
+
+def test_what_is_filed_twice_is_counted_once(ledger: Ledger) -> None:
+    entry = entry_in(ledger, State.UPLOADED)
+    for seconds in (5, 6):
+        ledger.filed(entry, at(seconds))
+        ledger.flush()
+
+    assert ledger.counts(ROUTE).done == 1
+
+
 @pytest.mark.parametrize("state", [State.INTENDED, State.IN_DOUBT, State.DEFERRED, State.UPLOADED, State.REFUSED])
 def test_the_owner_of_a_score_is_whoever_sends_it_or_has_sent_it(ledger: Ledger, state: State) -> None:
     entry = entry_in(ledger, state)

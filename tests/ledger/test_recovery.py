@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from canarysync.errors import LedgerError
-from canarysync.ledger import Claimed, Ledger, Past, Taken
+from canarysync.ledger import Claimed, Counts, Ledger, Past, Taken
 from canarysync.model import SEND_AGAIN, Code, Proof, State
 from tests.ledger.support import BACKENDS, ROUTE, SIGNATURE, T0, at, change, claim, draft, entry_in, identity, uuid_of
 from tests.support import ASSESSMENT
@@ -49,6 +49,15 @@ def test_taking_in_may_be_repeated(ledger: Ledger) -> None:
         ledger.take_in([receipt(), receipt(2, SECOND, "other.json")], at(9))
 
     assert ledger.counts(ROUTE).done == 2
+
+
+def test_an_entry_that_was_filed_otherwise_is_counted_where_it_is_now(ledger: Ledger) -> None:
+    withdrawn = entry_in(ledger, State.WITHDRAWN, number=1)
+    assert ledger.counts(ROUTE).withdrawn == 1
+
+    ledger.take_in([receipt(1, withdrawn.id)], at(9))
+
+    assert ledger.counts(ROUTE) == ledger.counts(ROUTE, T0) == Counts(1, 0, 0, {})
 
 
 def test_a_file_that_was_not_moved_yet_is_open(ledger: Ledger) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from canarysync.errors import CanarysyncError, HeldError, LedgerError, SetupError
+from canarysync.ledger import Counts
 from canarysync.ledger_sqlite import Access, SqliteLedger, database
 from canarysync.model import State
 from tests.ledger.spy import Spy
@@ -85,6 +86,18 @@ def test_a_migration_copies_the_database_first(path: Path, monkeypatch: pytest.M
     monkeypatch.undo()
     with SqliteLedger(path.with_name(f"ledger.sqlite3.schema-{len(database.MIGRATIONS)}")) as copy:
         assert copy.entry(entry.id) == entry
+
+
+def test_what_was_filed_before_an_upgrade_is_counted_after_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "MIGRATIONS", database.MIGRATIONS[:3])
+    with SqliteLedger(path) as ledger:
+        entry_in(ledger, State.WITHDRAWN, "gone.json")
+        for state in (State.UPLOADED, State.REFUSED):
+            ledger.filed(entry_in(ledger, state, f"{state}.json"), at(1))
+    monkeypatch.undo()
+
+    with SqliteLedger(path) as ledger:
+        assert ledger.counts(ROUTE) == Counts(1, 1, 1, {"refused": 1})
 
 
 def test_a_migration_that_fails_leaves_the_schema_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
