@@ -15,8 +15,9 @@ from pathlib import Path
 
 from canarysync.candidates import MARKER
 from canarysync.config import Route
-from canarysync.durable import Lock, make_folder, sync_folder
+from canarysync.durable import make_folder, sync_folder
 from canarysync.errors import SetupError, from_os
+from canarysync.lock import Lock
 from canarysync.reading import open_safely
 from canarysync.state import user_name
 

@@ -14,11 +14,11 @@ from canarysync import filing, moving, reading
 from canarysync.candidates import ERROR_SUFFIX, Matcher
 from canarysync.config import Route
 from canarysync.discover import Scan, Watch
-from canarysync.durable import Lock
 from canarysync.errors import CanarysyncError, LedgerError, from_os, told
 from canarysync.folder import GONE, Claims, FolderGone, absence, route_id_in, take
 from canarysync.instant import for_programs
 from canarysync.ledger import DECIDED, Entry, Hold
+from canarysync.lock import Lock
 from canarysync.logs import event, where
 from canarysync.model import Observation
 from canarysync.mounts import mount_at

@@ -9,9 +9,10 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from canarysync.durable import Lock, make_folder, rename_new, sync_folder
+from canarysync.durable import make_folder, rename_new, sync_folder
 from canarysync.errors import SetupError, from_os
 from canarysync.ledger_sqlite import Access, SqliteLedger
+from canarysync.lock import Lock
 from canarysync.mounts import mount_at
 
 LEDGER_NAME = "ledger.sqlite3"

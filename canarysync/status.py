@@ -10,10 +10,11 @@ from pathlib import Path
 from canarysync import pulse
 from canarysync.census import Census, Counting
 from canarysync.config import Config
-from canarysync.durable import has_room, peek
+from canarysync.durable import has_room
 from canarysync.errors import Exit
 from canarysync.ledger import Hold
 from canarysync.ledger_sqlite import ROOM_BYTES, Access, SqliteLedger
+from canarysync.lock import peek
 from canarysync.pulse import Pulse, RoutePulse
 from canarysync.state import LOCK_NAME, opened
 

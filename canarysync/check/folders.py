@@ -19,6 +19,7 @@ from canarysync.discover import Watch
 from canarysync.errors import SetupError
 from canarysync.folder import DROP_MODE, FILED_MODE, absence, check_apart, route_id_in
 from canarysync.ledger_sqlite import Access
+from canarysync.lock import Peek, peek
 from canarysync.mounts import mount_at
 from canarysync.settle import quiet_period_s
 from canarysync.state import LOCK_NAME, opened
@@ -116,7 +117,7 @@ def _move(drop: Path, filed: Path, role: str) -> Iterator[Finding]:
 def _marker(config_route: Route, state: Path) -> Iterator[Finding]:
     """Is it the folder that the ledger knows, and who works with it?"""
     marker, name = config_route.drop / MARKER, config_route.name
-    seen = durable.peek(marker) if os.path.lexists(marker) else None
+    seen = peek(marker) if os.path.lexists(marker) else None
     known, reached = _known_to_ledger(state, seen)
     if name in known and (gone := absence(config_route.drop, known[name])):
         yield problem("marker", gone, "mount the right folder, or correct the config")
@@ -140,7 +141,7 @@ def _marker(config_route: Route, state: Path) -> Iterator[Finding]:
         yield ok("marker", f"in use by the canarysync at work (process {seen.pid})" if seen.holder else "ours")
 
 
-def _known_to_ledger(state: Path, marker: durable.Peek | None) -> tuple[dict[str, str], bool]:
+def _known_to_ledger(state: Path, marker: Peek | None) -> tuple[dict[str, str], bool]:
     """The ids of the routes by their names, and whether the ledger is as far as the marker was left at."""
     with opened(state, Access.READER) as ledger:
         if ledger is None:
@@ -150,7 +151,7 @@ def _known_to_ledger(state: Path, marker: durable.Peek | None) -> tuple[dict[str
 
 def _pid_at_work(state: Path) -> int | None:
     try:
-        lock = durable.peek(state / LOCK_NAME)
+        lock = peek(state / LOCK_NAME)
     except OSError:
         return None
     return lock.pid if lock.holder else None

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from canarysync.check.findings import Finding, ok, problem, warning
 from canarysync.config import Config
-from canarysync.durable import peek
 from canarysync.ledger_sqlite import ROOM_BYTES as LEDGER_ROOM_BYTES
 from canarysync.ledger_sqlite import Access
+from canarysync.lock import peek
 from canarysync.mounts import mount_at
 from canarysync.quantity import told_bytes
 from canarysync.room import ROOM_BYTES as FILING_ROOM_BYTES

@@ -326,7 +326,7 @@ def test_a_second_taker_is_told_who_has_it(known: Known) -> None:
 
 def test_a_holder_that_was_killed_holds_nothing(known: Known) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from canarysync.durable import Lock; "
+        "import os, signal, sys; from pathlib import Path; from canarysync.lock import Lock; "
         "lock = Lock(Path(sys.argv[1]), b''); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code, known.marker], check=False).returncode == -9
