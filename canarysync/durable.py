@@ -6,6 +6,7 @@ import ctypes
 import errno
 import logging
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ _NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.
 _said_unsynced: set[str] = set()
 
 
-def is_there(path: Path) -> bool:
+def is_there(path: str | Path) -> bool:
     """Whether something has this name. Raises OSError where that cannot be told now (EIO, ESTALE): that is no "no"."""
     try:
         os.lstat(path)
@@ -26,8 +27,70 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` durable. Some network and FUSE mounts refuse this: said once, then accepted."""
+def sync_folder(folder: str | Path) -> None:
+    """Make the names in ``folder`` durable. Some network and FUSE mounts refuse this: said once, then accepted.
+
+    Threads that come while another one is at it share the next fsync. Raises OSError, in each of them.
+    """
+    there = os.stat(folder)  # the folder, not its path: another may have been mounted there since
+    _folder_syncs.share((there.st_dev, there.st_ino), lambda: _sync_folder(folder))
+
+
+class _Round:
+    """One fsync for all that came before it began. ``failed`` until it has succeeded."""
+
+    __slots__ = ("failed", "over")
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.failed: OSError | None = OSError(errno.EIO, "the fsync broke off")
+
+
+class _SharedSyncs:
+    """Many threads make the same folder durable. What one did before an fsync began is covered by it, so that all who
+    come while one is under way need only one more between them; who comes alone waits for nobody."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._under_way: dict[object, _Round] = {}
+        self._next: dict[object, _Round] = {}  # not begun yet
+
+    def share(self, key: object, sync: Callable[[], None]) -> None:
+        """Return once a ``sync`` of ``key`` that began after this call has ended. Raises OSError if that one failed."""
+        with self._changing:
+            mine, before = self._next.get(key), self._under_way.get(key)
+            first = mine is None
+            if mine is None:
+                mine = self._next[key] = _Round()
+        if first:
+            self._lead(key, mine, before, sync)
+            return
+        mine.over.wait()
+        if mine.failed is not None:
+            raise OSError(*mine.failed.args)
+
+    def _lead(self, key: object, mine: _Round, before: _Round | None, sync: Callable[[], None]) -> None:
+        """Make the call for all that join until it begins."""
+        if before is not None:
+            before.over.wait()
+        with self._changing:
+            self._under_way[key] = self._next.pop(key)  # who comes from now on is not covered
+        try:
+            sync()
+            mine.failed = None
+        except OSError as error:
+            mine.failed = error
+            raise
+        finally:
+            with self._changing:
+                del self._under_way[key]
+            mine.over.set()
+
+
+_folder_syncs = _SharedSyncs()
+
+
+def _sync_folder(folder: str | Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -50,7 +113,7 @@ def make_folder(folder: Path, mode: int = 0o755) -> None:
         sync_folder(folder.parent)
 
 
-def has_room(folder: Path, room_bytes: int) -> bool:
+def has_room(folder: str | Path, room_bytes: int) -> bool:
     """Whether the file system of ``folder`` has so much left for us, and a name. Where it does not tell, yes."""
     seen = os.statvfs(folder)
     return not (seen.f_blocks > 0 and seen.f_bavail * seen.f_frsize < room_bytes) and not (
@@ -58,7 +121,7 @@ def has_room(folder: Path, room_bytes: int) -> bool:
     )
 
 
-def write_new(path: Path, content: bytes, temporary: str, mode: int = 0o640) -> None:
+def write_new(path: str | Path, content: bytes, temporary: str, mode: int = 0o640) -> None:
     """Create ``path`` with all of ``content`` or not at all; by way of the name ``temporary`` beside it.
 
     The folder is not synced. Raises FileExistsError when ``path`` is there already.
@@ -66,9 +129,9 @@ def write_new(path: Path, content: bytes, temporary: str, mode: int = 0o640) -> 
     write_new_from(path, lambda fd: write_all(fd, content), temporary, mode)
 
 
-def write_new_from(path: Path, fill: Callable[[int], None], temporary: str, mode: int = 0o640) -> None:
+def write_new_from(path: str | Path, fill: Callable[[int], None], temporary: str, mode: int = 0o640) -> None:
     """Like ``write_new``, with ``fill`` writing the content to a file descriptor."""
-    passing = path.with_name(temporary)
+    passing = _beside(path, temporary)
     fd = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         try:
@@ -78,14 +141,20 @@ def write_new_from(path: Path, fill: Callable[[int], None], temporary: str, mode
             os.close(fd)
         rename_new(passing, path)
     except BaseException:
-        passing.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(passing)
         raise
 
 
-def replace(path: Path, content: bytes, temporary: str, mode: int = 0o640) -> None:
+def _beside(path: str | Path, name: str) -> str:
+    return os.path.join(os.path.dirname(path), name)
+
+
+def replace(path: str | Path, content: bytes, temporary: str, mode: int = 0o640) -> None:
     """Put ``content`` in the place of ``path``, all of it or nothing. The folder is not synced."""
-    passing = path.with_name(temporary)
-    passing.unlink(missing_ok=True)
+    passing = _beside(path, temporary)
+    with suppress(FileNotFoundError):
+        os.unlink(passing)
     fd = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         write_all(fd, content)
@@ -102,7 +171,7 @@ def write_all(fd: int, content: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def rename_new(source: Path, target: Path, spare: Path | None = None) -> None:
+def rename_new(source: str | Path, target: str | Path, spare: str | Path | None = None) -> None:
     """Rename a file that only we know of; FileExistsError instead of replacing ``target``.
 
     Where the kernel or the file system cannot do that in one call (NFS, CIFS, some FUSE), link and unlink. Where there
@@ -123,7 +192,7 @@ def rename_new(source: Path, target: Path, spare: Path | None = None) -> None:
         os.unlink(source)
 
 
-def rename_at_once(source: Path, target: Path) -> bool:
+def rename_at_once(source: str | Path, target: str | Path) -> bool:
     """rename(2) that fails with FileExistsError instead of replacing ``target``; False, with nothing done, where one
     call cannot do that, between these folders or on this file system."""
     try:
@@ -135,7 +204,7 @@ def rename_at_once(source: Path, target: Path) -> bool:
     return True
 
 
-def _renameat2(source: Path, target: Path) -> None:
+def _renameat2(source: str | Path, target: str | Path) -> None:
     call = getattr(_libc, "renameat2", None)
     if call is None:  # musl before 1.2.5, glibc before 2.28
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
