@@ -30,9 +30,12 @@ class Lock:
     def __init__(self, path: Path, first_line: bytes, *, create: bool = True) -> None:
         """Take the lock on ``path``, or raise HeldError naming the holder. A new file gets ``first_line``."""
         self.path = path
+        self._place = str(path)
         self._fd = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0) | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
         try:
             self._take()
+            here = os.fstat(self._fd)
+            self._identity = here.st_ino, here.st_dev  # no other file's, while this one is open
             self.note: str | None = None
             self._line = self.first_line()
             if self._line:
@@ -68,10 +71,10 @@ class Lock:
     def same_file(self) -> bool:
         """Whether the path still leads to the file that is locked."""
         try:
-            there, here = os.stat(self.path, follow_symlinks=False), os.fstat(self._fd)
-        except OSError:  # nothing is there; or the lock was let go
+            there = os.lstat(self._place)
+        except OSError:  # nothing is there
             return False
-        return (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev)
+        return self._fd >= 0 and (there.st_ino, there.st_dev) == self._identity
 
     def leave_note(self, note: str) -> None:
         """Keep ``note`` (one short line) with the lock, durably, for whoever takes it next."""
