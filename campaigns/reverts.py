@@ -77,7 +77,7 @@ REVERTS = (
     Revert(
         "the fsync of the folders",
         (
-            ("filing.py", "    durable.sync_folder(move.folder)\n    if move.drop", "    if move.drop"),
+            ("filing.py", "    durable.sync_folder(move.folder)\n    with", "    with"),
             ("filing.py", "        durable.sync_folder(move.drop)\n", "        pass\n"),
         ),
         watched_by=("tests/unit/test_filing.py", "tests/system/test_filing.py", "tests/e2e/test_powerloss.py"),

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from canarysync import filing, moving, sidecar
 from canarysync.answers import Refused
@@ -18,6 +17,7 @@ from canarysync.ledger import DONE, Entry, Ledger
 from canarysync.model import Problem, Rejection, Score
 from canarysync.moving import Move
 from canarysync.reading import Content
+from canarysync.room import Room
 
 Details = Score | Rejection | Refused | None
 """What is known of the file beyond its entry; None after a crash, when the file is gone."""
@@ -38,24 +38,31 @@ class Archive:
     def __init__(
         self, route: Route, present: Callable[[], bool], ledger: Ledger, now: Callable[[], datetime], endpoint: str
     ) -> None:
-        self._route = route
+        self._drop, self._done, self._failed = str(route.drop), str(route.done), str(route.failed)
+        self._room = Room(route.drop, (route.done, route.failed))
         self._present = present
         self._ledger = ledger
         self._now = now
         self._endpoint = endpoint
 
+    def obstacle(self, name: str) -> str:
+        """As ``Room`` has it."""
+        return self._room.obstacle(name)
+
     def done_name(self, name: str) -> str:
         """The name that a file will have in done/."""
-        return self._free_name(self._route.done, name, RECEIPT_SUFFIX)
+        return self._free_name(self._done, name, RECEIPT_SUFFIX)
 
     def failed_name(self, name: str) -> str:
         """The name that a file will have in failed/; a sidecar there whose file has left makes way."""
         self._drop_stale_error(name)
-        return self._free_name(self._route.failed, name, ERROR_SUFFIX)
+        return self._free_name(self._failed, name, ERROR_SUFFIX)
 
-    def _free_name(self, folder: Path, name: str, suffix: str) -> str:
-        tag = f"{self._now():%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
-        return moving.free_name(folder, name, suffix, tag)
+    def _free_name(self, folder: str, name: str, suffix: str) -> str:
+        return moving.free_name(folder, name, suffix, self._tag)
+
+    def _tag(self) -> str:
+        return f"{self._now():%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
 
     def file_away(self, entry: Entry, content: Content | None, details: Details) -> Entry | Unfiled:
         """Move the file, write the sidecar, make both durable. May be repeated after a crash at any point."""
@@ -71,6 +78,7 @@ class Archive:
             else:
                 return Unfiled("no free name for it")
         except OSError as error:
+            self._room.look_anew()
             return Unfiled(f"cannot be filed: {error.strerror or type(error).__name__}")
         self._ledger.filed(entry, self._now())
         if done and not entry.detached:
@@ -79,22 +87,22 @@ class Archive:
 
     def is_there(self, entry: Entry) -> bool:
         """Whether the drop folder has a file of the entry's name: another one, once the entry's own is filed."""
-        return not entry.detached and os.path.lexists(self._route.drop / entry.name)
+        return not entry.detached and os.path.lexists(f"{self._drop}/{entry.name}")
 
     def _drop_stale_error(self, name: str) -> None:
         """An error sidecar of that name, whose file has left failed/, has had its day."""
         with suppress(OSError):  # whatever state the folder is in, the outcome stands
-            filing.drop_stale_error(self._route.failed, name, ERROR_SUFFIX)
+            filing.drop_stale_error(self._failed, name, ERROR_SUFFIX)
 
     def _move(self, entry: Entry, content: Content | None, details: Details) -> Move:
         done = entry.state in DONE
         assert entry.target is not None
         return Move(
             entry_id=entry.id,
-            drop=self._route.drop,
+            drop=self._drop,
             # A detached entry has no file any more; what bears its name now is another one.
-            source=None if entry.detached else self._route.drop / entry.name,
-            folder=self._route.done if done else self._route.failed,
+            source=None if entry.detached else f"{self._drop}/{entry.name}",
+            folder=self._done if done else self._failed,
             target=entry.target,
             suffix=RECEIPT_SUFFIX if done else ERROR_SUFFIX,
             signature=entry.signature,

@@ -12,17 +12,7 @@ from typing import Any
 
 from canarysync import durable
 from canarysync.model import Kind
-from canarysync.moving import (
-    Move,
-    clear_passage,
-    drop_leftovers,
-    find,
-    is_the_file,
-    move_out,
-    put_back,
-    temporary_name,
-    unreadable,
-)
+from canarysync.moving import Move, drop_leftovers, find, is_the_file, move_out, put_back, temporary_name, unreadable
 from canarysync.reading import Content, NotRead, read
 from canarysync.workers import sign_of_life
 
@@ -42,7 +32,7 @@ def file_away(move: Move) -> bool:
     May be repeated after a crash at any point. Nothing is ever overwritten. A stranger that took the file's
     place is left, or put back, in the drop folder. Raises TargetTaken, and OSError as the system gives it.
     """
-    target = move.folder / move.target
+    target = move.place
     ours = _our_sidecar(move)
     if not durable.is_there(target):
         found = _move(move, target, ours)
@@ -57,14 +47,13 @@ def file_away(move: Move) -> bool:
     else:
         raise TargetTaken
     durable.sync_folder(move.folder)
-    if move.drop.is_dir():
+    with suppress(FileNotFoundError, NotADirectoryError):  # from a folder that has gone, nothing is to be kept
         durable.sync_folder(move.drop)
     return found
 
 
-def _move(move: Move, target: Path, ours: bool) -> bool:
+def _move(move: Move, target: str, ours: bool) -> bool:
     """Put the file at ``target``, with its sidecar before it; False when there is nothing to put there."""
-    clear_passage(move)
     here = find(move)
     found = here is not None or move.content is not None
     if here is None:
@@ -78,7 +67,7 @@ def _move(move: Move, target: Path, ours: bool) -> bool:
             durable.write_new(target, move.content, move.temporary)
             return True
     except FileExistsError:  # someone else's file took the name: ours goes elsewhere, and its sidecar with it
-        _sidecar_path(move).unlink()
+        os.unlink(move.sidecar_place)
         raise TargetTaken from None
     if here is not None:  # it was there a moment ago: say in the sidecar that it is not any more
         _write_sidecar(move, missing=True, ours=True)
@@ -88,12 +77,12 @@ def _move(move: Move, target: Path, ours: bool) -> bool:
 def _check_present(move: Move) -> None:
     """The file is not there: is its folder? In the place of a file that is only away, nothing may be filed."""
     if not move.present():
-        raise FileNotFoundError(errno.ENOENT, "the drop folder is gone", str(move.drop))
+        raise FileNotFoundError(errno.ENOENT, "the drop folder is gone", move.drop)
 
 
 def _our_sidecar(move: Move) -> bool:
     """Whether the sidecar is there already, and ours."""
-    path = _sidecar_path(move)
+    path = move.sidecar_place
     if not durable.is_there(path):
         return False
     if _sidecar_at(path).get("entryId") != move.entry_id:
@@ -101,7 +90,7 @@ def _our_sidecar(move: Move) -> bool:
     return True
 
 
-def _sidecar_at(path: Path) -> dict[str, Any]:
+def _sidecar_at(path: str) -> dict[str, Any]:
     """What a sidecar says; nothing if it is none. Raises OSError where it cannot be read now."""
     content = read(path, SIDECAR_MOST_BYTES)
     if isinstance(content, NotRead) and content.kind is Kind.UNREADABLE:
@@ -114,7 +103,7 @@ def _sidecar_at(path: Path) -> dict[str, Any]:
 
 
 def _write_sidecar(move: Move, *, missing: bool, ours: bool) -> None:
-    path, content = _sidecar_path(move), move.sidecar(missing)
+    path, content = move.sidecar_place, move.sidecar(missing)
     if ours:
         # Ours from before a crash; what it says of the file may have changed since.
         durable.replace(path, content, move.temporary)
@@ -123,10 +112,6 @@ def _write_sidecar(move: Move, *, missing: bool, ours: bool) -> None:
         durable.write_new(path, content, move.temporary)
     except FileExistsError:
         raise TargetTaken from None
-
-
-def _sidecar_path(move: Move) -> Path:
-    return move.folder / f"{move.target}{move.suffix}"
 
 
 def drop_temporaries(folder: Path, entry_ids: Iterable[str]) -> None:
@@ -155,13 +140,14 @@ def _is_temporary(found: os.DirEntry[str]) -> bool:
     return ours and not found.is_dir(follow_symlinks=False)  # into drop/ others write, too
 
 
-def drop_stale_error(failed: Path, name: str, suffix: str) -> None:
+def drop_stale_error(failed: str, name: str, suffix: str) -> None:
     """Remove ``name``'s error sidecar once the file itself has left failed/, unless it never had a file there."""
-    sidecar = failed / f"{name}{suffix}"
-    if not durable.is_there(sidecar) or durable.is_there(failed / name):
+    sidecar = f"{failed}/{name}{suffix}"
+    if not durable.is_there(sidecar) or durable.is_there(f"{failed}/{name}"):
         return
     if "fileMissing" not in _sidecar_at(sidecar):
-        sidecar.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(sidecar)
 
 
 def sweep_stale_errors(failed: Path, suffix: str, unfiled: Collection[str]) -> None:
@@ -179,6 +165,6 @@ def sweep_stale_errors(failed: Path, suffix: str, unfiled: Collection[str]) -> N
 
 def _sweep_stale_error(failed: Path, name: str, suffix: str, unfiled: Collection[str]) -> None:
     with suppress(OSError):  # a sidecar that cannot be read or removed now is no reason not to start
-        entry_id = _sidecar_at(failed / name).get("entryId")
+        entry_id = _sidecar_at(f"{failed}/{name}").get("entryId")
         if isinstance(entry_id, str) and entry_id not in unfiled:
-            drop_stale_error(failed, name.removesuffix(suffix), suffix)
+            drop_stale_error(str(failed), name.removesuffix(suffix), suffix)

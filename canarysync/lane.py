@@ -95,6 +95,7 @@ class Lane:
         self.file_system = ""
         self.quiet_s = route.settle_s
         self.rescan_s = route.rescan_s
+        self._drop = str(route.drop)
         self._tools = tools
         self._hint = hint
         self._watching = watching
@@ -314,7 +315,7 @@ class Lane:
         if key.entry_id is not None:
             return Visit(pipeline.resume(key.entry_id, may_send=may_send), None)
         now_s = time.monotonic()
-        kind, signature = reading.look(self.route.drop / key.name, by_open=self._network)
+        kind, signature = reading.look(f"{self._drop}/{key.name}", by_open=self._network)
         since = unchanged_since(since, Observation(key.name, kind, now_s, signature))
         state = settle(since, now_s, self.quiet_s)
         waiting = isinstance(state, Wait)

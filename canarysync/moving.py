@@ -20,7 +20,10 @@ from pathlib import Path
 from canarysync import durable
 from canarysync.candidates import PASSAGE
 from canarysync.model import Kind, Signature
-from canarysync.reading import CHUNK_BYTES, Content, NotRead, look, open_safely, read
+from canarysync.reading import CHUNK_BYTES, Content, look, open_safely, read
+
+_FITS_ANYWHERE_BYTES = 128
+"""No file system for files that people name takes fewer bytes in a name: of a shorter one nothing has to be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +31,16 @@ class Move:
     """One file on its way out of the drop folder. ``source`` is None when it is no longer there, and ``sha256``
     for a file that was never read.
 
+    ``drop``, ``source`` and ``folder`` are absolute paths, in str: each is named many times.
     ``present`` says whether the drop folder is there: while it is not, a missing file means nothing.
     ``sidecar`` gives the sidecar's bytes, once it is known whether the file is missing. ``content`` is what was
     read, while the process that read it lives.
     """
 
     entry_id: str
-    drop: Path
-    source: Path | None
-    folder: Path
+    drop: str
+    source: str | None
+    folder: str
     target: str
     suffix: str
     signature: Signature
@@ -44,6 +48,15 @@ class Move:
     sidecar: Callable[[bool], bytes]
     content: bytes | None = field(default=None, repr=False)
     present: Callable[[], bool] = lambda: True
+
+    @property
+    def place(self) -> str:
+        """Where the file will be."""
+        return f"{self.folder}/{self.target}"
+
+    @property
+    def sidecar_place(self) -> str:
+        return f"{self.folder}/{self.target}{self.suffix}"
 
     @property
     def temporary(self) -> str:
@@ -59,21 +72,34 @@ def temporary_name(entry_id: str) -> str:
 # --- the move --------------------------------------------------------------------------------------
 
 
-def find(move: Move) -> Path | None:
-    """Where the file is: in the passage, if an earlier move came so far, else under its name; None if it is gone."""
+def find(move: Move) -> str | None:
+    """Where the file is: in the passage, if an earlier move came so far, else under its name; None if it is gone.
+
+    A stranger that a crash left in the passage goes back under its name.
+    """
     if move.source is None:
         return None
-    places = (_passage(move.source), move.source)
-    return next((path for path in places if path is not None and is_the_file(move, path)), None)
+    passage = _passage(move.source)
+    if passage is not None and durable.is_there(passage):
+        if is_the_file(move, passage):
+            return passage
+        put_back(passage, move.source, move.entry_id)
+    return move.source if _may_be_the_file(move, move.source) else None
 
 
-def move_out(move: Move, place: Path, target: Path) -> bool:
+def _may_be_the_file(move: Move, path: str) -> bool:
+    """Like ``is_the_file``, for what is about to be moved: that will be asked of what was moved, in any case, and a
+    stranger goes back then. So what looks the same in a stat need not be read now, too."""
+    return look(path) == (Kind.FILE, move.signature) or is_the_file(move, path)
+
+
+def move_out(move: Move, place: str, target: str) -> bool:
     """Move the file from where it was found to ``target``; False, with the drop folder as it was, when it turned out
     not to be what we know.
 
     Raises FileExistsError when ``target`` is there, and OSError: then it is to be found again, perhaps in the passage.
     """
-    if place.parent == move.drop:
+    if place == move.source:
         try:
             if durable.rename_at_once(place, target):
                 if is_the_file(move, target):
@@ -85,30 +111,30 @@ def move_out(move: Move, place: Path, target: Path) -> bool:
     return _move_by_passage(move, place, target)
 
 
-def _move_by_passage(move: Move, place: Path, target: Path) -> bool:
-    taken = _take(move, place) if place.parent == move.drop else place
+def _move_by_passage(move: Move, place: str, target: str) -> bool:
+    taken = _take(move, place) if place == move.source else place
     if taken is None:
         return False
     try:
         _bring(move, taken, target)
     except _Stranger:
-        put_back(taken, move.drop / place.name, move.entry_id)
+        put_back(taken, f"{move.drop}/{os.path.basename(taken)}", move.entry_id)
         return False
-    durable.sync_folder(taken.parent)
+    durable.sync_folder(os.path.dirname(taken))
     return True
 
 
-def _take(move: Move, source: Path) -> Path | None:
+def _take(move: Move, source: str) -> str | None:
     """Bring the source into the passage, and look at it there; None, with all as it was, if it is not the file."""
     _check_kind(source, move.folder)
     if _passage(source) is None and move.present():
         with suppress(FileExistsError):  # another worker
-            (source.parent / PASSAGE).mkdir(0o700)
+            os.mkdir(f"{move.drop}/{PASSAGE}", 0o700)
     taken = _passage(source)
     if taken is None:
         if not move.present():
             return None
-        raise NotADirectoryError(errno.ENOTDIR, f"{PASSAGE} is no folder, remove it", source.name)
+        raise NotADirectoryError(errno.ENOTDIR, f"{PASSAGE} is no folder, remove it", source)
     try:
         os.rename(source, taken)
     except FileNotFoundError:
@@ -119,41 +145,42 @@ def _take(move: Move, source: Path) -> Path | None:
     return None
 
 
-def _check_kind(source: Path, folder: Path) -> None:
+def _check_kind(source: str, folder: str) -> None:
     """Not everything can be copied to another file system."""
     with suppress(FileNotFoundError):
         there = os.lstat(source)
-        if there.st_dev != folder.stat().st_dev and not (stat.S_ISREG(there.st_mode) or stat.S_ISLNK(there.st_mode)):
-            raise OSError(errno.EXDEV, "only files and links can be moved to another file system", source.name)
+        if there.st_dev != os.stat(folder).st_dev and not (stat.S_ISREG(there.st_mode) or stat.S_ISLNK(there.st_mode)):
+            raise OSError(errno.EXDEV, "only files and links can be moved to another file system", source)
 
 
-def _passage(source: Path) -> Path | None:
+def _passage(source: str) -> str | None:
     """Where the file is on its way out; None where there is no passage."""
-    passage = source.parent / PASSAGE
-    return passage / source.name if _is_folder(passage) else None
+    drop, name = os.path.split(source)
+    passage = f"{drop}/{PASSAGE}"
+    return f"{passage}/{name}" if _is_folder(passage) else None
 
 
-def _is_folder(path: Path) -> bool:
+def _is_folder(path: str) -> bool:
     """A link in the place of the passage could lead anywhere: into the drop folder, or to what is none of ours."""
     with suppress(FileNotFoundError, NotADirectoryError):
         return stat.S_ISDIR(os.lstat(path).st_mode)
     return False
 
 
-def _bring(move: Move, taken: Path, target: Path) -> None:
+def _bring(move: Move, taken: str, target: str) -> None:
     try:
         durable.rename_new(taken, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
         _copy(move, taken, target)
-        durable.sync_folder(target.parent)
+        durable.sync_folder(move.folder)
         os.unlink(taken)
 
 
-def _copy(move: Move, taken: Path, target: Path) -> None:
+def _copy(move: Move, taken: str, target: str) -> None:
     """The move to another file system, but for the removal."""
-    if taken.is_symlink():
+    if os.path.islink(taken):
         os.symlink(os.readlink(taken), target)
     else:
         durable.write_new_from(target, lambda fd: _copy_bytes(move, taken, fd), move.temporary)
@@ -163,7 +190,7 @@ class _Stranger(Exception):
     """What is being copied is not the file of the entry."""
 
 
-def _copy_bytes(move: Move, path: Path, fd: int) -> None:
+def _copy_bytes(move: Move, path: str, fd: int) -> None:
     digest = hashlib.sha256()
     source = open_safely(path)
     try:
@@ -182,12 +209,13 @@ def _copy_bytes(move: Move, path: Path, fd: int) -> None:
 # --- what a crash left -----------------------------------------------------------------------------
 
 
-def put_back(stranger: Path, source: Path, tag: str) -> None:
+def put_back(stranger: str, source: str, tag: str) -> None:
     """A file slipped in under the name before our rename: it goes back, as a new file of its own.
 
     It gets another name, with ``tag`` (unique), where its own is in use by now.
     """
-    spare = source.parent / _tagged_name(source.parent, source.name, "", tag)
+    drop, name = os.path.split(source)
+    spare = f"{drop}/{_tagged_name(drop, name, '', tag)}"
     try:
         durable.rename_new(stranger, source, spare)
     except FileExistsError:
@@ -204,73 +232,76 @@ def drop_leftovers(move: Move) -> None:
     if source is None:
         return
     passage = _passage(source)
-    if passage is not None and is_the_file(move, passage):
-        os.unlink(passage)
-    clear_passage(move)
+    if passage is not None and durable.is_there(passage):
+        if is_the_file(move, passage):
+            os.unlink(passage)
+        else:
+            put_back(passage, source, move.entry_id)
     if look(source) == (Kind.FILE, move.signature):
         taken = _take(move, source)
         if taken is not None:
             os.unlink(taken)
 
 
-def clear_passage(move: Move) -> None:
-    """A stranger that a crash left in the passage goes back under its name."""
-    if move.source is None:
-        return
-    passage = _passage(move.source)
-    if passage is not None and durable.is_there(passage) and not is_the_file(move, passage):
-        put_back(passage, move.source, move.entry_id)
-
-
 def put_all_back(drop: Path, besides: Collection[str]) -> None:
     """Put back what a crash left in the passage. ``besides``: names of files whose move will go on from there. Only for
     the holder of the route's lock, while nothing is being moved."""
-    passage = drop / PASSAGE
+    passage = f"{drop}/{PASSAGE}"
     if not _is_folder(passage):
         return
     with suppress(FileNotFoundError):
         for name in os.listdir(passage):
             if name not in besides:
-                put_back(passage / name, drop / name, uuid.uuid4().hex)
+                put_back(f"{passage}/{name}", f"{drop}/{name}", uuid.uuid4().hex)
         durable.sync_folder(drop)
         with suppress(OSError):  # something is in it still
-            passage.rmdir()
+            os.rmdir(passage)
 
 
-def is_the_file(move: Move, path: Path) -> bool:
+def is_the_file(move: Move, path: str) -> bool:
     """Whether ``path`` holds what the entry describes: the same bytes, or for an unread file the same stat."""
+    if move.sha256 is None:
+        return _looks_like_the_unread_file(move, path)
+    content = read(path, move.signature.size_bytes)
+    if isinstance(content, Content):
+        return content.sha256 == move.sha256
+    if content.kind is Kind.UNREADABLE:
+        raise unreadable(path)  # which is not to be taken for another file
+    return False
+
+
+def _looks_like_the_unread_file(move: Move, path: str) -> bool:
     kind, signature = look(path)
     if kind is Kind.UNREADABLE:
-        raise unreadable(path)  # which is not to be taken for another file
+        raise unreadable(path)
     if signature is None or kind is Kind.MISSING:
         return False
-    if move.sha256 is None:
-        # At its target it may be a copy, on another file system: then only the size is the same.
-        same_inode = signature.inode == move.signature.inode or path.parent == move.folder
-        return same_inode and signature.size_bytes == move.signature.size_bytes
-    if kind is not Kind.FILE or signature.size_bytes != move.signature.size_bytes:
-        return False
-    content = read(path, signature.size_bytes)
-    if isinstance(content, NotRead) and content.kind is Kind.UNREADABLE:
-        raise unreadable(path)
-    return isinstance(content, Content) and content.sha256 == move.sha256
+    # At its target it may be a copy, on another file system: then only the size is the same.
+    same_inode = signature.inode == move.signature.inode or os.path.dirname(path) == move.folder
+    return same_inode and signature.size_bytes == move.signature.size_bytes
 
 
-def unreadable(path: Path) -> OSError:
+def unreadable(path: str) -> OSError:
     """To be raised where it cannot be told what is there."""
-    return OSError(errno.EIO, "cannot be read now", str(path))
+    return OSError(errno.EIO, "cannot be read now", path)
 
 
 # --- names -----------------------------------------------------------------------------------------
 
 
-def free_name(folder: Path, name: str, suffix: str, tag: str) -> str:
-    """The name for a file in ``folder``: its own, or with ``tag`` (unique) where that is in use or too long."""
-    fits = len(os.fsencode(name)) <= _longest_name(folder) - len(suffix)
-    return name if fits and not _in_use(folder, name, suffix) else _tagged_name(folder, name, suffix, tag)
+def free_name(folder: str, name: str, suffix: str, tag: Callable[[], str]) -> str:
+    """The name for a file in ``folder``: its own, or with a ``tag`` (unique) where that is in use or too long."""
+    if _fits(folder, name, suffix) and not _in_use(folder, name, suffix):
+        return name
+    return _tagged_name(folder, name, suffix, tag())
 
 
-def _tagged_name(folder: Path, name: str, suffix: str, tag: str) -> str:
+def _fits(folder: str, name: str, suffix: str) -> bool:
+    length_bytes = len(os.fsencode(name)) + len(suffix)
+    return length_bytes <= _FITS_ANYWHERE_BYTES or length_bytes <= _longest_name(folder)
+
+
+def _tagged_name(folder: str, name: str, suffix: str, tag: str) -> str:
     stem, dot, ending = name.rpartition(".")
     end = f".{tag}{dot}{ending}"
     longest = _longest_name(folder) - len(suffix) - len(os.fsencode(end))
@@ -278,7 +309,7 @@ def _tagged_name(folder: Path, name: str, suffix: str, tag: str) -> str:
     return f"{kept or 'file'}{end}"
 
 
-def _longest_name(folder: Path) -> int:
+def _longest_name(folder: str) -> int:
     """In bytes. A folder that is not there now must not keep an outcome from being recorded."""
     try:
         return os.pathconf(folder, "PC_NAME_MAX")
@@ -286,5 +317,5 @@ def _longest_name(folder: Path) -> int:
         return 255
 
 
-def _in_use(folder: Path, name: str, suffix: str) -> bool:
-    return os.path.lexists(folder / name) or os.path.lexists(folder / f"{name}{suffix}")
+def _in_use(folder: str, name: str, suffix: str) -> bool:
+    return os.path.lexists(f"{folder}/{name}") or os.path.lexists(f"{folder}/{name}{suffix}")

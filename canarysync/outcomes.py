@@ -195,6 +195,11 @@ class Outcomes:
 
     # --- filing away ---------------------------------------------------------------------------------
 
+    def obstacle(self, name: str) -> str:
+        """Why the file of this name could not be filed away later on; empty when nothing stands in the way. Raises
+        FileNotFoundError where it is noticed that it is not there."""
+        return self._archive.obstacle(name)
+
     def file_away(self, entry: Entry, content: Content | None, details: Details) -> Step:
         """Steps 4 to 6; a failed move is tried again, and never leads to another sending."""
         if not self._present():  # the file is not gone, its folder is: nothing may be filed in its stead

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from canarysync import reading, room
+from canarysync import reading
 from canarysync.answers import Deferred, HoldApi, InDoubt, Refused, Unreachable, Uploaded
 from canarysync.calls import Unanswerable, Unreadable
 from canarysync.candidates import syntax_of
@@ -65,6 +65,7 @@ class Pipeline:
         self._moment = tools.moment
         self._read_back_wait_s = tools.read_back_wait_s
         self._outcomes = Outcomes(route, present, tools)
+        self._drop = str(route.drop)
 
     # --- the two kinds of pass -----------------------------------------------------------------------
 
@@ -81,7 +82,7 @@ class Pipeline:
             return Step(Outcome.ON_HOLD)
         if not settled and syntax_of(name) is Syntax.YAML:
             return Step(Outcome.UNSETTLED)
-        found = reading.read(self._route.drop / name, self._route.max_size_bytes)
+        found = reading.read(self._path(name), self._route.max_size_bytes)
         if isinstance(found, NotRead) and _undecided(found):
             return self._not_read(entry, found)
         verdict = self._judge(name, found)
@@ -114,11 +115,14 @@ class Pipeline:
             return Step(Outcome.BLOCKED, entry=entry)
         found: Content | NotRead = NotRead(Kind.MISSING)
         if not entry.detached:
-            found = reading.read(self._route.drop / entry.name, self._route.max_size_bytes)
+            found = reading.read(self._path(entry.name), self._route.max_size_bytes)
         if not isinstance(found, Content) or found.sha256 != entry.sha256:
             return self._outcomes.file_away(entry, None, None)
         verdict = self._judge(entry.name, found)
         return self._outcomes.file_away(entry, found, verdict if isinstance(verdict, Rejection) else verdict.score)
+
+    def _path(self, name: str) -> str:
+        return f"{self._drop}/{name}"
 
     # --- reading -------------------------------------------------------------------------------------
 
@@ -183,7 +187,7 @@ class Pipeline:
             if waiting is not None:
                 return waiting
         try:
-            obstacle = room.obstacle(self._route.drop / name, (self._route.done, self._route.failed))
+            obstacle = self._outcomes.obstacle(name)
         except FileNotFoundError:
             return self._not_read(entry, NotRead(Kind.MISSING))
         if obstacle:
@@ -203,7 +207,7 @@ class Pipeline:
         if not isinstance(token, Token):
             return api_trouble(token, entry)
         try:
-            reading.sync(self._route.drop / name)
+            reading.sync(self._path(name))
         except FileNotFoundError:
             return self._not_read(entry, NotRead(Kind.MISSING))
         if entry is not None:

@@ -32,7 +32,7 @@ class NotRead:
     changing: bool = False
 
 
-def look(path: Path, *, by_open: bool = False) -> tuple[Kind, Signature | None]:
+def look(path: str | Path, *, by_open: bool = False) -> tuple[Kind, Signature | None]:
     """What stands at ``path``. ``by_open`` asks through an open file, since network mounts cache what lstat says."""
     try:
         seen = os.lstat(path)
@@ -49,7 +49,7 @@ def look(path: Path, *, by_open: bool = False) -> tuple[Kind, Signature | None]:
     return Kind.FILE, _signature(seen)
 
 
-def read(path: Path, most_bytes: int) -> Content | NotRead:
+def read(path: str | Path, most_bytes: int) -> Content | NotRead:
     """Read a regular file of at most ``most_bytes`` without following links or waiting on a FIFO."""
     kind, signature = look(path)
     if kind is not Kind.FILE:
@@ -70,19 +70,22 @@ def _read_open(fd: int, most_bytes: int) -> Content | NotRead:
         return NotRead(Kind.UNSAFE, _signature(before))
     if before.st_size > most_bytes:
         return NotRead(Kind.FILE, _signature(before))
-    parts = []
-    while part := os.read(fd, CHUNK_BYTES):
-        parts.append(part)
-        if sum(map(len, parts)) > most_bytes:
-            break
-    data = b"".join(parts)
+    data = _read_up_to(fd, before.st_size + 1)  # a byte more than there should be: is that all?
     after = _signature(os.fstat(fd))
     if after != _signature(before) or len(data) != after.size_bytes:
         return NotRead(Kind.FILE, after, changing=True)
     return Content(data, hashlib.sha256(data).hexdigest(), after)
 
 
-def open_safely(path: Path) -> int:
+def _read_up_to(fd: int, size_bytes: int) -> bytes:
+    """What is there; a byte less than ``size_bytes`` is taken for all of it."""
+    data = os.read(fd, size_bytes)
+    while len(data) < size_bytes - 1 and (part := os.read(fd, size_bytes - len(data))):
+        data += part
+    return data
+
+
+def open_safely(path: str | Path) -> int:
     """A file descriptor to read from. Raises OSError: ELOOP for a link."""
     return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
 
@@ -97,7 +100,7 @@ def _signature(seen: os.stat_result) -> Signature:
     return Signature(seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_dev)
 
 
-def sync(path: Path) -> None:
+def sync(path: str | Path) -> None:
     """fsync the file itself: what is sent has to be what a power cut leaves."""
     fd = open_safely(path)
     try:

@@ -45,9 +45,9 @@ class Place:
         assert signature is not None
         return Move(
             entry_id=ENTRY,
-            drop=self.drop,
-            source=self.source,
-            folder=self.done,
+            drop=str(self.drop),
+            source=str(self.source),
+            folder=str(self.done),
             target=name or self.name,
             suffix=RECEIPT_SUFFIX,
             signature=signature,

@@ -165,8 +165,8 @@ def while_it_is_sent(patch: pytest.MonkeyPatch, changing: Changing) -> None:
 def just_before_the_move(patch: pytest.MonkeyPatch, changing: Changing) -> None:
     rename = durable.rename_at_once
 
-    def watched(source: Path, target: Path) -> bool:
-        changing.happens_to(source)
+    def watched(source: str, target: str) -> bool:
+        changing.happens_to(Path(source))
         return rename(source, target)
 
     patch.setattr(durable, "rename_at_once", watched)
@@ -273,9 +273,9 @@ def just_after_the_move(patch: pytest.MonkeyPatch, source: Path, happens: Callab
     """The first time only."""
     rename, pending = durable.rename_at_once, [happens]
 
-    def watched(moved: Path, target: Path) -> bool:
+    def watched(moved: str, target: str) -> bool:
         done = rename(moved, target)
-        if pending and moved == source:
+        if pending and Path(moved) == source:
             pending.pop()()
         return done
 

@@ -123,7 +123,7 @@ def test_any_name_finds_a_place_that_people_can_see(tmp_path: Path, name: bytes,
     if in_use:
         (place.done / place.name).write_bytes(THEIRS)
 
-    target = free_name(place.done, place.name, suffix, "20260101T120000-abc123")
+    target = free_name(str(place.done), place.name, suffix, lambda: "20260101T120000-abc123")
     assert file_away(place.move(name=target))
 
     assert place.in_drop() == {}

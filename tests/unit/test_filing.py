@@ -18,7 +18,7 @@ from canarysync.filing import drop_stale_error, drop_temporaries, sweep_temporar
 from canarysync.model import Kind, Signature
 from canarysync.moving import free_name
 from canarysync.reading import Content, NotRead, look, read
-from canarysync.room import obstacle
+from canarysync.room import SHARED_BY, Room
 
 DATA = b'{"a": 1}'
 TAG = "20260101T120000-abc123"
@@ -215,12 +215,19 @@ def own(monkeypatch: pytest.MonkeyPatch, *, user: int, folder: int, file: int, s
 def test_owners_and_root_may_move_out_of_a_sticky_folder(
     monkeypatch: pytest.MonkeyPatch, user: int, folder: int, file: int
 ) -> None:
-    assert obstacle(own(monkeypatch, user=user, folder=folder, file=file), ()) == ""
+    path = own(monkeypatch, user=user, folder=folder, file=file)
+
+    assert Room(path.parent, ()).obstacle(path.name) == ""
 
 
 def test_nobody_else_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "sticky" in obstacle(own(monkeypatch, user=7, folder=8, file=9), ())
-    assert obstacle(own(monkeypatch, user=7, folder=8, file=9, sticky=False), ()) == ""
+    path = own(monkeypatch, user=7, folder=8, file=9)
+    room = Room(path.parent, ())
+    assert "sticky" in room.obstacle(path.name)
+    assert "sticky" in room.obstacle(path.name), "for the second file, too"
+
+    own(monkeypatch, user=7, folder=8, file=9, sticky=False)
+    assert Room(path.parent, ()).obstacle(path.name) == ""
 
 
 @pytest.mark.parametrize("closed", ["drop", "done", "failed"])
@@ -230,18 +237,30 @@ def test_a_folder_that_we_may_not_write_in_is_named(
     folders = [tmp_path / name for name in ("drop", "done", "failed")]
     for folder in folders:
         folder.mkdir()
-    (folders[0] / "visit.json").write_bytes(DATA)
-    assert obstacle(folders[0] / "visit.json", tuple(folders[1:])) == ""
+    room = Room(folders[0], tuple(folders[1:]))
+    assert room.obstacle("visit.json") == ""
 
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != closed)
 
-    assert f"{closed}/" in obstacle(folders[0] / "visit.json", tuple(folders[1:]))
+    found = [room.obstacle("visit.json") for _ in range(2 * SHARED_BY)]
+    assert f"{closed}/" in found[SHARED_BY - 1], "one look does for so many files, and not for one more"
+    assert f"{closed}/" in found[-1], "an obstacle is looked at by each"
+
+
+def test_after_a_file_that_could_not_be_filed_no_earlier_look_will_do(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    done.mkdir()
+    room = Room(tmp_path, (done,))
+    assert room.obstacle("visit.json") == ""
+
+    done.rmdir()
+    room.look_anew()
+
+    assert "done/" in room.obstacle("next.json")
 
 
 def test_a_folder_that_is_missing_is_an_obstacle(tmp_path: Path) -> None:
-    (tmp_path / "visit.json").write_bytes(DATA)
-
-    assert "done/" in obstacle(tmp_path / "visit.json", (tmp_path / "done",))
+    assert "done/" in Room(tmp_path, (tmp_path / "done",)).obstacle("visit.json")
 
 
 # --- names (faked) -------------------------------------------------------------------------------------
@@ -262,25 +281,25 @@ def longest(stem: str, ending: str = ".json") -> str:
 
 @pytest.mark.parametrize("name", ["visit.json", "a.b.c.yaml", longest("v"), longest("ü"), longest("💉")])
 def test_a_file_keeps_its_name_where_it_can(done: Path, name: str) -> None:
-    assert free_name(done, name, SUFFIX, TAG) == name
+    assert free_name(str(done), name, SUFFIX, lambda: TAG) == name
 
 
 @pytest.mark.parametrize("taken", ["visit.json", "visit.json" + SUFFIX])
 def test_a_name_in_use_gets_the_tag_before_its_ending(fs: FakeFilesystem, done: Path, taken: str) -> None:
     fs.create_file(done / taken)
 
-    assert free_name(done, "visit.json", SUFFIX, TAG) == f"visit.{TAG}.json"
+    assert free_name(str(done), "visit.json", SUFFIX, lambda: TAG) == f"visit.{TAG}.json"
 
 
 def test_a_name_is_in_use_by_a_dangling_link_too(fs: FakeFilesystem, done: Path) -> None:
     fs.create_symlink(done / "visit.json", "/nowhere")
 
-    assert free_name(done, "visit.json", SUFFIX, TAG) != "visit.json"
+    assert free_name(str(done), "visit.json", SUFFIX, lambda: TAG) != "visit.json"
 
 
 @pytest.mark.parametrize("stem", ["v", "ü", "日", "💉", "\udcff", "x\udcff"])
 def test_a_name_without_room_for_its_sidecar_is_shortened_at_a_whole_character(done: Path, stem: str) -> None:
-    found = free_name(done, longest(stem) + ".yaml", SUFFIX, TAG)
+    found = free_name(str(done), longest(stem) + ".yaml", SUFFIX, lambda: TAG)
 
     assert len(os.fsencode(found + SUFFIX)) <= 255
     assert found.endswith(f"{TAG}.yaml")
@@ -297,7 +316,7 @@ def test_an_error_goes_when_its_file_has_left_failed(fs: FakeFilesystem, still_t
     if still_there:
         fs.create_file("/srv/failed/visit.json")
 
-    drop_stale_error(Path("/srv/failed"), "visit.json", ".error.json")
+    drop_stale_error("/srv/failed", "visit.json", ".error.json")
 
     assert fs.exists("/srv/failed/visit.json.error.json") is still_there
     assert fs.exists("/srv/failed/other.json.error.json")
@@ -306,8 +325,8 @@ def test_an_error_goes_when_its_file_has_left_failed(fs: FakeFilesystem, still_t
 def test_where_there_is_no_error_nothing_goes(fs: FakeFilesystem) -> None:
     fs.create_file("/srv/failed/visit.json")
 
-    drop_stale_error(Path("/srv/failed"), "visit.json", ".error.json")
-    drop_stale_error(Path("/srv/failed"), "other.json", ".error.json")
+    drop_stale_error("/srv/failed", "visit.json", ".error.json")
+    drop_stale_error("/srv/failed", "other.json", ".error.json")
 
     assert fs.exists("/srv/failed/visit.json")
 
