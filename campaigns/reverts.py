@@ -64,8 +64,8 @@ REVERTS = (
         (
             (
                 "outcomes.py",
-                "            entry = self._ledger.upload(entry, uuid, proof, target, self._now())\n",
-                "            sent, now = entry, self._now()\n"
+                "            entry = self._ledger.upload(entry, uuid, proof, target, now)\n",
+                "            sent = entry\n"
                 "            entry = replace(entry, state=State.UPLOADED, uuid=uuid, proof=proof, target=target)\n"
                 "            step = self.file_away(entry, *_parts(valid))\n"
                 "            self._ledger.upload(sent, uuid, proof, target, now)\n"

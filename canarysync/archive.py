@@ -8,16 +8,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from canarysync import filing, moving, sidecar
+from canarysync import dated, filing, moving, sidecar
 from canarysync.answers import Refused
 from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX
 from canarysync.config import Route
 from canarysync.filing import TargetTaken
+from canarysync.folder import filing_places
 from canarysync.ledger import DONE, Entry, Ledger
 from canarysync.model import Problem, Rejection, Score
 from canarysync.moving import Move
 from canarysync.reading import Content
 from canarysync.room import Room
+from canarysync.tree import DatedFolders
 
 Details = Score | Rejection | Refused | None
 """What is known of the file beyond its entry; None after a crash, when the file is gone."""
@@ -39,19 +41,23 @@ class Archive:
         self, route: Route, present: Callable[[], bool], ledger: Ledger, now: Callable[[], datetime], endpoint: str
     ) -> None:
         self._drop, self._done, self._failed = str(route.drop), str(route.done), str(route.failed)
-        self._room = Room(route.drop, (route.done, route.failed))
+        self._room = Room(route.drop, lambda: filing_places(route, now()))
         self._present = present
         self._ledger = ledger
         self._now = now
         self._endpoint = endpoint
+        self._pattern = route.dated
+        self._dated = DatedFolders(self._done)
 
     def obstacle(self, name: str) -> str:
         """As ``Room`` has it."""
         return self._room.obstacle(name)
 
-    def done_name(self, name: str) -> str:
-        """The name that a file will have in done/."""
-        return self._free_name(self._done, name, RECEIPT_SUFFIX)
+    def done_name(self, name: str, at: datetime) -> str:
+        """The name that a file will have in done/, whose outcome was recorded at a time: with its dated folder before
+        it, if the route has such."""
+        inside = dated.folder_at(self._pattern, at)
+        return os.path.join(inside, self._free_name(os.path.join(self._done, inside), name, RECEIPT_SUFFIX))
 
     def failed_name(self, name: str) -> str:
         """The name that a file will have in failed/; a sidecar there whose file has left makes way."""
@@ -69,12 +75,15 @@ class Archive:
         done = entry.state in DONE
         try:
             for _ in range(_MOST_NAMES):
+                move = self._move(entry, content, details)
                 try:
-                    filing.file_away(self._move(entry, content, details))
+                    if done:
+                        self._dated.make(move.folder)
+                    filing.file_away(move)
                     break
                 except TargetTaken:  # by a file that someone put there since the name was chosen
-                    free = self.done_name if done else self.failed_name
-                    entry = self._ledger.retarget(entry, free(entry.name))
+                    free = self.done_name(entry.name, entry.changed_at) if done else self.failed_name(entry.name)
+                    entry = self._ledger.retarget(entry, free)
             else:
                 return Unfiled("no free name for it")
         except OSError as error:
@@ -97,13 +106,14 @@ class Archive:
     def _move(self, entry: Entry, content: Content | None, details: Details) -> Move:
         done = entry.state in DONE
         assert entry.target is not None
+        folder, target = os.path.split(f"{self._done if done else self._failed}/{entry.target}")
         return Move(
             entry_id=entry.id,
             drop=self._drop,
             # A detached entry has no file any more; what bears its name now is another one.
             source=None if entry.detached else f"{self._drop}/{entry.name}",
-            folder=self._done if done else self._failed,
-            target=entry.target,
+            folder=folder,
+            target=target,
             suffix=RECEIPT_SUFFIX if done else ERROR_SUFFIX,
             signature=entry.signature,
             sha256=entry.sha256,

@@ -17,7 +17,7 @@ from canarysync.config import Route
 from canarysync.deadlines import in_time
 from canarysync.discover import Scan
 from canarysync.filing import SIDECAR_MOST_BYTES
-from canarysync.folder import GONE, absence
+from canarysync.folder import GONE, absence, filing_places
 from canarysync.ledger import DECIDED, DONE, FAILED, Counts, Entry, Ledger
 from canarysync.model import State
 from canarysync.reading import Content, read
@@ -165,7 +165,7 @@ class Counting:
             return replace(folders, gone=GONE)
         except OSError as error:
             return replace(folders, gone=f"the drop folder cannot be listed: {error.strerror}")
-        obstacle = self.obstacle or no_place(route.drop, (route.done, route.failed))
+        obstacle = self.obstacle or no_place(route.drop, filing_places(route, self.now))
         idle = f"not sent: {obstacle}" if obstacle else self.idle
         return replace(
             folders,

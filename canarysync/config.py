@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from canarysync import schema
-from canarysync.config_checks import Clash, Values, clashes, route_folder, route_name
+from canarysync.config_checks import Clash, Values, clashes, route_dated, route_folder, route_name
 from canarysync.errors import ConfigError
 from canarysync.model import Document, Number, Places, Position, Problem, Rejection, Syntax
 from canarysync.model import Path as DocumentPath
@@ -73,7 +73,8 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One watched folder, and what becomes of its files. ``match`` holds file patterns of any case."""
+    """One watched folder, and what becomes of its files. ``match`` holds file patterns of any case, ``dated`` the
+    pattern (dated.py) of the folders in ``done`` that files go into; empty, they go into ``done`` itself."""
 
     name: str
     drop: Path
@@ -87,6 +88,7 @@ class Route:
     in_doubt: DoubtPolicy
     group: str | None
     keep: Keep = Keep()
+    dated: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,7 @@ def _route(route: Values, base: Path) -> Route:
         in_doubt=DoubtPolicy(route["in_doubt"]),
         group=route["group"],
         keep=Keep(_until(route["keep"]["done"]), _until(route["keep"]["failed"])),
+        dated=route_dated(route),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from canarysync import dated
 from canarysync.model import Path
 from canarysync.quantity import duration_s
 from canarysync.schema.formats import is_route_name
@@ -40,6 +41,7 @@ def clashes(config: Values, base: PurePosixPath, sound: Callable[[Path], bool]) 
     for index, route in routes.items():
         yield from _incomplete(index, route)
         yield from _retry(index, route["retry"])
+        yield from _dates(index, route)
     yield from _same_names(routes)
     folders = [folder for index, route in routes.items() for folder in _folders(index, route, base)]
     yield from _overlaps(folders)
@@ -54,8 +56,16 @@ def route_name(route: Values) -> str:
 
 
 def route_folder(route: Values, kind: str) -> str:
-    """A route's ``drop``, ``done`` or ``failed``, perhaps relative: its own key, else in ``folder``."""
+    """A route's ``drop``, ``done`` or ``failed``, perhaps relative: its own key, without its dates, else in
+    ``folder``."""
+    if kind == "done" and route["done"]:
+        return dated.split(route["done"])[0]
     return route[kind] or posixpath.join(route["folder"] or "", kind)
+
+
+def route_dated(route: Values) -> str:
+    """The pattern of the dated folders in ``done``; empty for none."""
+    return dated.split(route["done"] or "")[1]
 
 
 def _one_of(api: Values, one: str, other: str) -> Iterator[Clash]:
@@ -83,6 +93,14 @@ def _retry(index: int, retry: Values) -> Iterator[Clash]:
         path: Path = ("routes", index, "retry")
         message = f"In `{place_of(path)}`, `first` is longer than `most`."
         yield Clash(path, message, "Make `first` shorter, or `most` longer.")
+
+
+def _dates(index: int, route: Values) -> Iterator[Clash]:
+    for kind in ("drop", "failed"):
+        if any(directive in (route[kind] or "") for directive in dated.DATES):
+            path: Path = ("routes", index, kind)
+            message = f"`{place_of(path)}` has a date in it, which only `done` can have."
+            yield Clash(path, message, "Name one folder.")
 
 
 def _same_names(routes: Mapping[int, Values]) -> Iterator[Clash]:

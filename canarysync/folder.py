@@ -11,8 +11,10 @@ import stat
 import threading
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
+from canarysync import dated
 from canarysync.candidates import MARKER
 from canarysync.config import Route
 from canarysync.durable import make_folder, sync_folder
@@ -130,6 +132,14 @@ def check_apart(routes: Sequence[Route]) -> None:
     claims = Claims()
     for route in routes:
         claims.enter(route)
+
+
+def filing_places(route: Route, at: datetime) -> tuple[Path, ...]:
+    """Into which folders files go at a time: done/, failed/, and the dated folder in done/ if it is there already."""
+    place = route.done / dated.folder_at(route.dated, at)
+    if route.dated and os.path.lexists(place):
+        return route.done, route.failed, place
+    return route.done, route.failed
 
 
 def _folders(route: Route) -> tuple[Path, Path, Path]:

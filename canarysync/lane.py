@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 from canarysync import filing, moving, reading
 from canarysync.candidates import ERROR_SUFFIX, Matcher
@@ -17,7 +18,7 @@ from canarysync.discover import Scan, Watch
 from canarysync.errors import CanarysyncError, LedgerError, from_os, told
 from canarysync.folder import GONE, Claims, FolderGone, absence, route_id_in, take
 from canarysync.instant import for_programs
-from canarysync.ledger import DECIDED, Entry, Hold
+from canarysync.ledger import DECIDED, DONE, Entry, Hold
 from canarysync.lock import Lock
 from canarysync.logs import event, where
 from canarysync.model import Observation
@@ -159,7 +160,7 @@ class Lane:
         comes last, and those that began before the folder went hold a lock that is no longer its."""
         unfiled = self._open_entries()
         decided = [entry for entry in unfiled if entry.state in DECIDED]
-        for folder in (self.route.done, self.route.failed):
+        for folder in (self.route.done, self.route.failed, *self._filed_into(decided)):
             filing.drop_temporaries(folder, (entry.id for entry in decided))
         moving.put_all_back(self.route.drop, {entry.name for entry in decided})
         filing.sweep_temporaries(self.route.failed)
@@ -188,6 +189,11 @@ class Lane:
             _log, logging.INFO, "watching", route=self.route.name, folder=self.route.drop, mode=self.mode,
             file_system=mount.fs_type, settle_s=self.quiet_s, rescan_s=self.rescan_s,
         )  # fmt: skip
+
+    def _filed_into(self, unfiled: Sequence[Entry]) -> set[Path]:
+        """The dated folders that a crash may have come in the middle of a move to."""
+        targets = (self.route.done / entry.target for entry in unfiled if entry.state in DONE and entry.target)
+        return {target.parent for target in targets} - {self.route.done}
 
     def _open_entries(self) -> Sequence[Entry]:
         return self._tools.ledger.open_entries(self._route_id)

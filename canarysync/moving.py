@@ -310,11 +310,12 @@ def _tagged_name(folder: str, name: str, suffix: str, tag: str) -> str:
 
 
 def _longest_name(folder: str) -> int:
-    """In bytes. A folder that is not there now must not keep an outcome from being recorded."""
-    try:
-        return os.pathconf(folder, "PC_NAME_MAX")
-    except OSError:
-        return 255
+    """In bytes. A folder that is not there now must not keep an outcome from being recorded. (A dated one will be made:
+    then it is as what is above it.)"""
+    for place in (Path(folder), *Path(folder).parents):
+        with suppress(OSError):
+            return os.pathconf(place, "PC_NAME_MAX")
+    return 255
 
 
 def _in_use(folder: str, name: str, suffix: str) -> bool:

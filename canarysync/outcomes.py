@@ -75,14 +75,15 @@ class Outcomes:
 
     def uploaded(self, entry: Entry, uuid: str, proof: Proof, valid: Valid | None) -> Step:
         """Step 3, the proof on disk; then the move. ``valid`` is None when the file is gone."""
-        target = self._archive.done_name(entry.name)
+        now = self._now()
+        target = self._archive.done_name(entry.name, now)
         try:
-            entry = self._ledger.upload(entry, uuid, proof, target, self._now())
+            entry = self._ledger.upload(entry, uuid, proof, target, now)
         except UuidOwned:
             if proof is Proof.RESPONSE:
                 return self.held(entry, Held.OWNED)
             if proof is Proof.PERSON:
-                entry = self._ledger.share(entry, uuid, target, self._now())
+                entry = self._ledger.share(entry, uuid, target, now)
                 return self.file_away(entry, *_parts(valid))
             return self.in_doubt(entry, "another file was given this score", self.backoff_s(entry))
         step = self.file_away(entry, *_parts(valid))
@@ -90,7 +91,8 @@ class Outcomes:
 
     def duplicate(self, draft: Draft, owner: Entry, valid: Valid) -> Step:
         """``owner`` has uploaded this very score: its uuid is this file's uuid too."""
-        entry = self._ledger.duplicate(draft, owner, self._archive.done_name(draft.name), self._now())
+        now = self._now()
+        entry = self._ledger.duplicate(draft, owner, self._archive.done_name(draft.name, now), now)
         return self.file_away(entry, valid.content, valid.score)
 
     def rejected(self, draft: Draft, rejection: Rejection, content: Content | None) -> Step:

@@ -14,7 +14,7 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from canarysync import sidecar
+from canarysync import sidecar, tree
 from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX, Matcher, syntax_of
 from canarysync.config import Route
 from canarysync.discover import Scan
@@ -56,6 +56,8 @@ def recover(route: Route, route_id: str, ledger: Ledger, at: datetime, endpoint:
         taken += len(batch)
     if new and not taken:
         return
+    for inside in tree.folders(route.done):  # in which of them a crash came, nothing tells any more
+        sweep_temporaries(route.done / inside)
     ledger.suspect(route_id, {}, at)
     waiting, names = 0, iter(Scan(route.drop, Matcher(route.match)))
     while suspects := list(islice(names, _BATCH)):
@@ -78,13 +80,13 @@ def _pasts(route: Route, route_id: str, endpoint: str) -> Iterator[Past]:
     for folder, suffix in ((route.done, RECEIPT_SUFFIX), (route.failed, ERROR_SUFFIX)):
         if not folder.is_dir():
             raise IoTrouble("take sidecars back into the ledger", str(folder), "it is not there", "is it mounted?")
-        with os.scandir(folder) as entries:
-            for name in (entry.name for entry in entries if entry.name.endswith(suffix)):
-                sign_of_life()
-                past = sidecar.past(_bytes_of(folder / name), name.removesuffix(suffix), route_id, endpoint)
-                placed = past and _placed(route, folder, past)
-                if placed:
-                    yield placed
+        found = tree.names(folder, deep=folder == route.done)
+        for name in (name for name in found if name.endswith(suffix)):
+            sign_of_life()
+            past = sidecar.past(_bytes_of(folder / name), name.removesuffix(suffix), route_id, endpoint)
+            placed = past and _placed(route, folder, past)
+            if placed:
+                yield placed
 
 
 def _bytes_of(path: Path) -> bytes:

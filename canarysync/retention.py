@@ -7,14 +7,13 @@ ledger can still be built from, and which goes at the next turn.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from canarysync import sidecar
+from canarysync import dated, sidecar, tree
 from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX
 from canarysync.config import Route
 from canarysync.durable import is_there, sync_folder
@@ -24,12 +23,17 @@ from canarysync.ledger import Entry, Filed, Ledger
 from canarysync.logs import event
 from canarysync.model import Kind, Signature
 from canarysync.reading import Content, look, read
+from canarysync.tree import remove_empty
 from canarysync.workers import sign_of_life
 
 _log = logging.getLogger(__name__)
 
 TURN = 100
 """So many files at most are looked at in one turn, in each folder."""
+
+
+_DECIDING = timedelta(hours=1)
+"""No file takes longer from the choice of its dated folder to the record of that in the ledger."""
 
 
 class _NotNow(Exception):
@@ -54,6 +58,7 @@ class Retention:
         self._endpoint = endpoint
         self._after: dict[Filed, Entry] = {}  # where the next turn begins: behind what could not be read
         self._trouble = ""
+        self._emptied: set[Path] = set()  # folders out of which files went
 
     def turn(self) -> None:
         """Remove the oldest of what is older than it is to be kept. What goes wrong is said once, and tried again."""
@@ -61,6 +66,7 @@ class Retention:
         try:
             self._tidy(Filed.DONE, self._route.done, RECEIPT_SUFFIX, self._route.keep.done_s)
             self._tidy(Filed.FAILED, self._route.failed, ERROR_SUFFIX, self._route.keep.failed_s)
+            self._remove_folders()
         except OSError as error:
             trouble = error.strerror or type(error).__name__
         except LedgerError as error:
@@ -74,7 +80,7 @@ class Retention:
             return
         before = self._now() - timedelta(seconds=keep_s)
         expired = self._ledger.expired(self._route_id, where, before, self._after.pop(where, None), TURN)
-        if not expired or not _has_any(folder, suffix):  # a folder without any may be one that is not mounted
+        if not expired or not _has_any(folder, suffix, deep=where is Filed.DONE):  # it may not be mounted
             return
         if len(expired) == TURN:
             self._after[where] = expired[-1]
@@ -87,10 +93,24 @@ class Retention:
                     going.append(self._judge(entry, folder, suffix, before))
                 except _Kept as why:
                     kept[entry.id] = str(why)
-        going = _remove(folder, going)
+        going = _remove(going)
+        self._emptied |= {pair.file.parent for pair in going} - {folder}
         if going or kept:
             self._ledger.let_go({pair.entry_id: "" if pair.there else _GONE for pair in going}, kept, self._now())
         self._tell(where, sum(pair.there for pair in going), [(e.target, kept[e.id]) for e in expired if e.id in kept])
+
+    def _remove_folders(self) -> None:
+        """Dated folders that are empty now go too, once no file will come any more: not today's, nor one into which
+        something is still to be filed."""
+        if not self._emptied:
+            return
+        done, now = self._route.done, self._now()
+        targets = (entry.target for entry in self._ledger.open_entries(self._route_id))
+        needed = {(done / target).parent for target in targets if target}
+        needed |= {done / dated.folder_at(self._route.dated, at) for at in (now, now - _DECIDING)}
+        for folder in self._emptied - needed:
+            remove_empty(folder, {done, *needed, *(above for each in needed for above in each.parents)})
+        self._emptied &= needed
 
     def _tell(self, where: Filed, removed: int, kept: Sequence[tuple[str | None, str]]) -> None:
         route = self._route.name
@@ -130,18 +150,20 @@ class _Pair:
     signature: Signature | None = None
 
 
-def _remove(folder: Path, pairs: Sequence[_Pair]) -> list[_Pair]:
+def _remove(pairs: Sequence[_Pair]) -> list[_Pair]:
     """The files first, and for good, then their sidecars: never is a file left that nothing tells of. Returns those
     that are gone now."""
     for pair in pairs:
         if pair.signature is not None and look(pair.file)[1] == pair.signature:
             pair.file.unlink(missing_ok=True)
     gone = [pair for pair in pairs if not pair.there or not is_there(pair.file)]
-    if any(pair.there for pair in gone):
+    folders = {pair.sidecar.parent for pair in gone if pair.there}
+    for folder in folders:
         sync_folder(folder)
-        for pair in gone:
-            if pair.there:
-                pair.sidecar.unlink(missing_ok=True)
+    for pair in gone:
+        if pair.there:
+            pair.sidecar.unlink(missing_ok=True)
+    for folder in folders:
         sync_folder(folder)
     return gone
 
@@ -173,6 +195,5 @@ def _read(path: Path, most_bytes: int) -> Content | None:
     raise _Kept("it was altered")
 
 
-def _has_any(folder: Path, suffix: str) -> bool:
-    with os.scandir(folder) as names:
-        return any(each.name.endswith(suffix) for each in names)
+def _has_any(folder: Path, suffix: str, *, deep: bool) -> bool:
+    return any(name.endswith(suffix) for name in tree.names(folder, deep=deep))

@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from canarysync import durable
@@ -43,7 +43,8 @@ class Room:
     """Where the files of one drop folder will be filed, looked at for many of them together. Safe to call from many
     threads. Only that nothing stands in the way is kept in mind; an obstacle is looked at anew by each file."""
 
-    def __init__(self, drop: Path, filed: tuple[Path, ...]) -> None:
+    def __init__(self, drop: Path, filed: Callable[[], tuple[Path, ...]]) -> None:
+        """``filed`` tells into which folders files go now."""
         self._drop = drop
         self._filed = filed
         self._changing = threading.Lock()
@@ -73,7 +74,7 @@ class Room:
 
     def _look(self) -> str:
         since_s = time.monotonic()
-        if reason := no_place(self._drop, self._filed):
+        if reason := no_place(self._drop, self._filed()):
             return reason
         drop = os.stat(self._drop)
         with self._changing:

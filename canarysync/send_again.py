@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 
-from canarysync import durable, sidecar
+from canarysync import durable, sidecar, tree
 from canarysync.candidates import RECEIPT_SUFFIX, Matcher, syntax_of
 from canarysync.config import Config, Route
 from canarysync.errors import LedgerError
@@ -35,15 +37,36 @@ def send_again(
     """Have the scores of the files ``names`` in done/ sent again; tell of each file. Raises SetupError, LedgerError."""
     with opened(config.state, Access.BESIDE) as ledger:
         found: list[Failed] = []
-        for name in (Path(name).name.removesuffix(RECEIPT_SUFFIX) for name in names):
-            here = [route for route in routes if (route.done / name).is_file()]
+        for path in (Path(name.removesuffix(RECEIPT_SUFFIX)) for name in names):
+            here = [(route, file) for route in routes for file in _meant(route, path)]
             if ledger is None or not here:
-                found.append(Failed("", name, Fate.UNKNOWN))
+                found.append(Failed("", path.name, Fate.UNKNOWN))
+            elif len({route.name for route, _ in here}) > 1:
+                found.append(Failed("", path.name, Fate.LEFT, why="several routes have one: name it with --route"))
             elif len(here) > 1:
-                found.append(Failed("", name, Fate.LEFT, why="several routes have one: name it with --route"))
+                why = f"done/ has {len(here)}: name it with its folder, as in {here[-1][1]}"
+                found.append(Failed(here[0][0].name, path.name, Fate.LEFT, why=why))
             else:
-                found.append(_Again(here[0], ledger, config.api.url, name).send(at, dry_run=dry_run))
+                [(route, file)] = here
+                found.append(_Again(route, ledger, config.api.url, file).send(at, dry_run=dry_run))
         return found
+
+
+def _meant(route: Route, path: Path) -> list[str]:
+    """The files in done/, relative to it, that ``path`` may mean: of those of its name, the ones whose folders are most
+    like its own."""
+    with suppress(OSError):  # what cannot be listed now has none
+        places = [route.done / inside / path.name for inside in tree.folders(route.done)]
+        alike = {place: _alike(place, path) for place in places if place.is_file()}
+        most = max(alike.values(), default=0)
+        return sorted(str(place.relative_to(route.done)) for place in alike if alike[place] == most)
+    return []
+
+
+def _alike(one: Path, other: Path) -> int:
+    """In how many parts two paths end the same."""
+    pairs = zip(reversed(one.parts), reversed(other.parts), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 class _Again:

@@ -12,11 +12,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from canarysync import sidecar
+from canarysync import sidecar, tree
 from canarysync.answers import Deferred, HoldApi
 from canarysync.calls import Absent, Calls, NoToken, Unanswerable, Unreadable
 from canarysync.candidates import ERROR_SUFFIX, RECEIPT_SUFFIX
@@ -57,7 +57,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sidecar, looked at. ``folder`` is ``done`` or ``failed``, ``file`` the name of the file there."""
+    """One sidecar, looked at. ``folder`` is ``done`` or ``failed``, ``file`` the name of the file there, perhaps with
+    its dated folder."""
 
     at: datetime
     route: str
@@ -126,9 +127,8 @@ class Means:
 
 def sidecars(routes: Sequence[Route]) -> int | None:
     """How many there are to look at; None where a folder cannot be listed now, as ``verify`` will tell."""
-    folders = [folder for route in routes for folder in (route.done, route.failed)]
     try:
-        return sum(name.endswith((RECEIPT_SUFFIX, ERROR_SUFFIX)) for folder in folders for name in _names(folder))
+        return sum(name.endswith(suffix) for route in routes for _, suffix, name in _all_names(route))
     except OSError:
         return None
 
@@ -185,14 +185,19 @@ def _write(write: Callable[[bytes], object], finding: Finding) -> None:
     write(json.dumps(finding.as_json()).encode() + b"\n")
 
 
-def _names(folder: Path) -> Iterator[str]:
-    """Of what may be a file of ours, or a sidecar."""
-    with os.scandir(folder) as found:
-        yield from (each.name for each in found if not each.name.startswith(".") and not _is_folder(each))
+def _all_names(route: Route) -> Iterator[tuple[Path, str, str]]:
+    """Of what may be a file of ours, or a sidecar: its folder, the suffix of sidecars there, and its name, perhaps with
+    the dated folder before it."""
+    for name in tree.names(route.done, deep=True):
+        # Where files do not go into folders, those are people's own; but for the receipts, which are from before.
+        if not _hidden(name) and (route.dated or "/" not in name or name.endswith(RECEIPT_SUFFIX)):
+            yield route.done, RECEIPT_SUFFIX, name
+    failed = tree.names(route.failed, deep=False)
+    yield from ((route.failed, ERROR_SUFFIX, name) for name in failed if not _hidden(name))
 
 
-def _is_folder(found: os.DirEntry[str]) -> bool:
-    return found.is_dir(follow_symlinks=False)
+def _hidden(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(".")
 
 
 class _Verifier:
@@ -212,10 +217,7 @@ class _Verifier:
     def findings(self) -> Iterator[Finding]:
         """All of them, in no order: several files at a time. Raises OSError for a folder that cannot be listed."""
         most = self._config.api.concurrency
-        names = chain(
-            ((self._route.done, RECEIPT_SUFFIX, name) for name in _names(self._route.done)),
-            ((self._route.failed, ERROR_SUFFIX, name) for name in _names(self._route.failed)),
-        )
+        names = _all_names(self._route)
         with ThreadPoolExecutor(most) as pool:
             while part := list(islice(names, 16 * most)):
                 yield from filter(None, pool.map(lambda each: self._looked_at(*each), part))

@@ -9,6 +9,7 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from canarysync import durable
@@ -17,7 +18,7 @@ from canarysync.check.findings import Finding, ok, problem, warning
 from canarysync.config import Route
 from canarysync.discover import Watch
 from canarysync.errors import SetupError
-from canarysync.folder import DROP_MODE, FILED_MODE, absence, check_apart, route_id_in
+from canarysync.folder import DROP_MODE, FILED_MODE, absence, check_apart, filing_places, route_id_in
 from canarysync.ledger_sqlite import Access
 from canarysync.lock import Peek, peek
 from canarysync.mounts import mount_at
@@ -37,6 +38,8 @@ def route(config_route: Route, state: Path) -> Iterator[Finding]:
     folders = {"drop": config_route.drop, "done": config_route.done, "failed": config_route.failed}
     for role, folder in folders.items():
         yield from _folder(role, folder, config_route.group)
+    for today in filing_places(config_route, datetime.now(UTC))[2:]:
+        yield from _folder("done", today, config_route.group)
     if not config_route.drop.is_dir():
         return
     for role in ("done", "failed"):

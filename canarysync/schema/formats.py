@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from canarysync import dated
 from canarysync.instant import parse_instant, why_not
 from canarysync.model import Number
 from canarysync.quantity import duration_s, size_bytes, whole
@@ -60,6 +61,11 @@ def is_route_name(text: str) -> bool:
 
 def _is_path(text: str) -> bool:
     return text != "" and not text.startswith("~") and _CONTROL.search(text) is None
+
+
+def _is_dated_path(text: str) -> bool:
+    parts = dated.split(text)[1].split("/")
+    return _is_path(text) and not dated.unknown(text) and not any(part.startswith(".") for part in parts)
 
 
 def _is_secret_file(text: str) -> bool:
@@ -133,6 +139,14 @@ def _path_hint(text: str) -> str:
     return "Remove the control character."
 
 
+def _dated_path_hint(text: str) -> str:
+    if not _is_path(text):
+        return _path_hint(text)
+    if dated.unknown(text):
+        return f"Only {', '.join(dated.DATES)} are known, and %% for a percent sign."
+    return "From the first date on, no part of it starts with a point."
+
+
 def _secret_hint(text: str) -> str:
     if _looks_secret(text):
         return "This looks like the secret itself: write it into a file, and the path of that file here."
@@ -195,6 +209,7 @@ FORMATS = {
         _says("Write one whole number with KiB or MiB, without a space."),
     ),
     "path": Format(_is_path, "a path", _path_hint),
+    "dated-path": Format(_is_dated_path, "a path, with dates perhaps such as done/%Y-%m-%d", _dated_path_hint),
     "api-url": Format(_is_api_url, "an https address such as https://rest.eus.canaryspeech.com", _url_hint),
     "proxy-url": Format(_is_proxy_url, "the address of a proxy such as http://proxy.example:3128", _proxy_hint),
     "listen-address": Format(

@@ -110,7 +110,7 @@ ANOTHER: dict[str, object] = {
     "routes[].folder": "elsewhere",
     "routes[].name": "other",
     "routes[].drop": "/in",
-    "routes[].done": "/out",
+    "routes[].done": "/out/%Y-%m-%d",
     "routes[].failed": "/bad",
     "routes[].match": ["x.JSON"],
     "routes[].settle": "1h",

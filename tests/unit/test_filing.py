@@ -217,17 +217,17 @@ def test_owners_and_root_may_move_out_of_a_sticky_folder(
 ) -> None:
     path = own(monkeypatch, user=user, folder=folder, file=file)
 
-    assert Room(path.parent, ()).obstacle(path.name) == ""
+    assert Room(path.parent, tuple).obstacle(path.name) == ""
 
 
 def test_nobody_else_may(monkeypatch: pytest.MonkeyPatch) -> None:
     path = own(monkeypatch, user=7, folder=8, file=9)
-    room = Room(path.parent, ())
+    room = Room(path.parent, tuple)
     assert "sticky" in room.obstacle(path.name)
     assert "sticky" in room.obstacle(path.name), "for the second file, too"
 
     own(monkeypatch, user=7, folder=8, file=9, sticky=False)
-    assert Room(path.parent, ()).obstacle(path.name) == ""
+    assert Room(path.parent, tuple).obstacle(path.name) == ""
 
 
 @pytest.mark.parametrize("closed", ["drop", "done", "failed"])
@@ -237,7 +237,7 @@ def test_a_folder_that_we_may_not_write_in_is_named(
     folders = [tmp_path / name for name in ("drop", "done", "failed")]
     for folder in folders:
         folder.mkdir()
-    room = Room(folders[0], tuple(folders[1:]))
+    room = Room(folders[0], lambda: tuple(folders[1:]))
     assert room.obstacle("visit.json") == ""
 
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != closed)
@@ -250,7 +250,7 @@ def test_a_folder_that_we_may_not_write_in_is_named(
 def test_after_a_file_that_could_not_be_filed_no_earlier_look_will_do(tmp_path: Path) -> None:
     done = tmp_path / "done"
     done.mkdir()
-    room = Room(tmp_path, (done,))
+    room = Room(tmp_path, lambda: (done,))
     assert room.obstacle("visit.json") == ""
 
     done.rmdir()
@@ -260,7 +260,7 @@ def test_after_a_file_that_could_not_be_filed_no_earlier_look_will_do(tmp_path: 
 
 
 def test_a_folder_that_is_missing_is_an_obstacle(tmp_path: Path) -> None:
-    assert "done/" in Room(tmp_path, (tmp_path / "done",)).obstacle("visit.json")
+    assert "done/" in Room(tmp_path, lambda: (tmp_path / "done",)).obstacle("visit.json")
 
 
 # --- names (faked) -------------------------------------------------------------------------------------
