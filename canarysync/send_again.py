@@ -44,7 +44,7 @@ def send_again(
             elif len({route.name for route, _ in here}) > 1:
                 found.append(Failed("", path.name, Fate.LEFT, why="several routes have one: name it with --route"))
             elif len(here) > 1:
-                why = f"done/ has {len(here)}: name it with its folder, as in {here[-1][1]}"
+                why = f"done/ has {len(here)}: name it with its folder, as in {here[0][1]}"
                 found.append(Failed(here[0][0].name, path.name, Fate.LEFT, why=why))
             else:
                 [(route, file)] = here

@@ -17,7 +17,7 @@ import pytest
 from canarysync import durable
 from canarysync.candidates import PASSAGE
 
-CALLS = ("open", "write", "fsync", "rename", "link", "unlink", "fchmod", "utime")
+CALLS = ("open", "write", "fsync", "rename", "link", "unlink", "mkdir", "fchmod", "utime")
 """What filing asks of the system that may fail, or may be the last thing that a process did; and renameat2."""
 
 

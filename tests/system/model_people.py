@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from canarysync import tree
 from canarysync.answers import Unreachable
 from canarysync.candidates import PASSAGE, RECEIPT_SUFFIX
 from canarysync.config import Route
+from canarysync.dated import folder_at
 from tests.support import ASSESSMENT, score
 from tests.system.model_api import ModelApi, ModelTokens
 
@@ -126,9 +128,10 @@ class People:
             path.unlink()
 
     def leave_in_done(self, act: Act) -> None:
-        """Somebody takes done/ for a place of their own."""
-        path = self.routes[act.route].done / act.name
-        if not path.exists() and not path.with_name(act.name + RECEIPT_SUFFIX).exists():
+        """Somebody takes done/, or today's folder in it, for a place of their own."""
+        route = self.routes[act.route]
+        path = route.done / folder_at(route.dated, self.api.clock.now()) / act.name
+        if path.parent.is_dir() and not path.exists() and not path.with_name(act.name + RECEIPT_SUFFIX).exists():
             path.write_bytes(STRANGE)
             self._remember(STRANGE)
 
@@ -180,4 +183,5 @@ class People:
         routes = self.routes.values()
         drops = [self._away(r.name) if self._away(r.name).is_dir() else r.drop for r in routes]
         passages = [drop / PASSAGE for drop in drops if (drop / PASSAGE).is_dir()]
-        return [*drops, *passages, *(r.done for r in routes), *(r.failed for r in routes)]
+        done = [r.done / inside for r in routes for inside in tree.folders(r.done)]
+        return [*drops, *passages, *done, *(r.failed for r in routes)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,6 +32,8 @@ from tests.system.model_api import WAIT_S, Clock, ModelApi, ModelTokens
 from tests.system.model_people import Act, People
 from tests.system.model_steps import SteppedLedger, Steps
 
+DATED = "%Y/%m-%d"
+
 Place = tuple[str, Key]
 """What a pass is for: a route's name; and in it a file's name, or an entry that goes on without its file."""
 
@@ -46,9 +49,11 @@ class Trouble:
 
 @dataclass
 class World:
-    """``home`` holds the routes' folders and the ledger."""
+    """``home`` holds the routes' folders and the ledger. ``dated``: the pattern of a route's dated folders in done/, if
+    it has such."""
 
     home: Path
+    dated: Mapping[str, str] = field(default_factory=lambda: {"resend": DATED})
     steps: Steps = field(default_factory=Steps)
     clock: Clock = field(default_factory=Clock)
     tally: Counter[str] = field(default_factory=Counter)
@@ -56,11 +61,28 @@ class World:
     def __post_init__(self) -> None:
         self.api = ModelApi(self.clock, lambda: self.steps.step("API"))
         self.tokens = ModelTokens(self.api)
-        self.routes = {route.name: route for route in (_route(self.home, "hold"), _route(self.home, "resend"))}
+        self.routes = {route.name: route for route in (self._route("hold"), self._route("resend"))}
         for route in self.routes.values():
             make_folders(route)
         self.people = People(self.routes, self.api, self.tokens)
         self._open()
+
+    def _route(self, policy: str) -> Route:
+        """The route is named after its policy for what is in doubt."""
+        return Route(
+            name=policy,
+            drop=self.home / policy / "drop",
+            done=self.home / policy / "done",
+            failed=self.home / policy / "failed",
+            match=("*.json", "*.yaml"),
+            settle_s=2.0,
+            rescan_s=60.0,
+            max_size_bytes=1 << 16,
+            retry=RetryPolicy(first_s=1.0, most_s=300.0, give_up_after_s=7200.0 if policy == "resend" else None),
+            in_doubt=DoubtPolicy(policy),
+            group=None,
+            dated=self.dated.get(policy, ""),
+        )
 
     # --- the process ---------------------------------------------------------------------------------
 
@@ -229,20 +251,3 @@ def _here(act: Act, place: Place | None) -> Act:
     """An act that names no file is done to the one whose pass is under way."""
     route, name = (place[0], place[1].name) if place is not None else ("hold", "a.json")
     return Act(act.what, act.route or route, act.name or name, act.content)
-
-
-def _route(home: Path, policy: str) -> Route:
-    """The route is named after its policy for what is in doubt."""
-    return Route(
-        name=policy,
-        drop=home / policy / "drop",
-        done=home / policy / "done",
-        failed=home / policy / "failed",
-        match=("*.json", "*.yaml"),
-        settle_s=2.0,
-        rescan_s=60.0,
-        max_size_bytes=1 << 16,
-        retry=RetryPolicy(first_s=1.0, most_s=300.0, give_up_after_s=7200.0 if policy == "resend" else None),
-        in_doubt=DoubtPolicy(policy),
-        group=None,
-    )

@@ -7,7 +7,7 @@ import pytest
 from tests.system.faults import renameat2
 from tests.system.model_api import WAIT_S
 from tests.system.model_people import Act
-from tests.system.model_world import Trouble
+from tests.system.model_world import DATED, Trouble
 from tests.system.test_state_machine import Sync
 
 TROUBLES = [
@@ -23,9 +23,9 @@ PASSES: dict[str, list[tuple[float, str | None]]] = {
 """What the pass is about, and the passes before it: the seconds before each, and what became of its PUT."""
 
 
-def happens(trouble: Trouble, about: str) -> bool:
+def happens(trouble: Trouble, about: str, dated: str) -> bool:
     """Whether the pass had so many steps. What is wrong in the end raises AssertionError."""
-    sync = Sync()
+    sync = Sync({"hold": dated})
     try:
         sync.begin(renameat2, False, None)
         sync.world.people.do(Act("write", "hold", "a.json", "one"))
@@ -38,11 +38,11 @@ def happens(trouble: Trouble, about: str) -> bool:
         sync.teardown()
 
 
-@pytest.mark.parametrize("about", PASSES)
+@pytest.mark.parametrize(("about", "dated"), [*((about, "") for about in PASSES), ("sent", DATED)])
 @pytest.mark.parametrize(("kind", "what"), TROUBLES, ids=lambda value: getattr(value, "what", value))
-def test_trouble_at_any_step_costs_nothing(about: str, kind: str, what: str | Act) -> None:
+def test_trouble_at_any_step_costs_nothing(about: str, dated: str, kind: str, what: str | Act) -> None:
     at = 1
-    while happens(Trouble(kind, at, what), about):
+    while happens(Trouble(kind, at, what), about, dated):
         at += 1
     assert at > 2, "something happened"
 

@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from canarysync import tree
 from canarysync.candidates import ERROR_SUFFIX, PASSAGE, RECEIPT_SUFFIX, syntax_of
 from canarysync.ledger import DONE
 from canarysync.model import Document, Score
@@ -66,12 +67,12 @@ ends = st.sampled_from(["no", "no", "no", "well", "killed"])
 class Sync(RuleBasedStateMachine):
     """Two routes, one API, and everything that may happen to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, dated: Mapping[str, str] | None = None) -> None:
         super().__init__()
         # What a power cut would leave is not the question here, so it may be memory, where that is a folder.
         self.home = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
         self.patch = pytest.MonkeyPatch()
-        self.world = World(self.home)
+        self.world = World(self.home) if dated is None else World(self.home, dated)
         self.filed: dict[Path, bytes] = {}
         TALLY["examples"] += 1
 
@@ -254,7 +255,8 @@ class Sync(RuleBasedStateMachine):
             held = {key.name for name, key in left if name == route.name}
             assert {path.name for path in files_in(route.drop)} <= held
             assert not (route.drop / PASSAGE).exists() or files_in(route.drop / PASSAGE) == []
-            for folder, suffix in ((route.done, RECEIPT_SUFFIX), (route.failed, ERROR_SUFFIX)):
+            done = [(route.done / inside, RECEIPT_SUFFIX) for inside in tree.folders(route.done)]
+            for folder, suffix in (*done, (route.failed, ERROR_SUFFIX)):
                 assert not [path for path in folder.iterdir() if path.name.startswith(".")], "leftovers"
                 ours = [path for path in files_in(folder) if path.read_bytes() != STRANGE]
                 assert all(path.with_name(path.name + suffix).exists() for path in ours), "without a reason"
@@ -263,7 +265,7 @@ class Sync(RuleBasedStateMachine):
 
     def sidecars(self, folder: str) -> list[Path]:
         suffix = RECEIPT_SUFFIX if folder == "done" else ERROR_SUFFIX
-        return [p for route in ROUTES for p in sorted((self.home / route / folder).glob(f"*{suffix}"))]
+        return [p for route in ROUTES for p in sorted((self.home / route / folder).rglob(f"*{suffix}"))]
 
     def teardown(self) -> None:
         try:
@@ -281,7 +283,7 @@ def files_in(folder: Path) -> list[Path]:
     """The files of producers: no sidecars, nothing of our own."""
     return [
         path for path in folder.iterdir()
-        if not path.name.startswith(".") and not path.name.endswith((RECEIPT_SUFFIX, ERROR_SUFFIX))
+        if path.is_file() and not path.name.startswith(".") and not path.name.endswith((RECEIPT_SUFFIX, ERROR_SUFFIX))
     ]  # fmt: skip
 
 

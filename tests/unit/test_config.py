@@ -188,6 +188,35 @@ def test_relative_paths_are_relative_to_the_file() -> None:
     assert config.state == Path("/etc/canarysync/s")
 
 
+@pytest.mark.parametrize(
+    ("keys", "done", "dated"),
+    [
+        ("folder: x, done: done/%Y-%m-%d", "/etc/canarysync/done", "%Y-%m-%d"),
+        ("folder: /x, done: /x/done/%Y/%m", "/x/done", "%Y/%m"),
+        ("folder: /x, done: /x/100%%", "/x/100%", ""),
+        ("folder: /x/%Y%, name: x", "/x/%Y%/done", ""),
+    ],
+)
+def test_done_may_have_dates(keys: str, done: str, dated: str) -> None:
+    [route] = read(routes(keys)).routes
+    assert (route.done, route.dated) == (Path(done), dated)
+
+
+@pytest.mark.parametrize(
+    ("keys", "clash"),
+    [
+        (["folder: /a, done: /a/%Y"], "`routes[0].drop` lies inside `routes[0].done`."),
+        (["folder: /a, done: /a/drop/%Y"], "`routes[0].done` is the same folder as `routes[0].drop`."),
+        (
+            ["folder: /a, done: /d/a-%Y", "folder: /b, done: /d/b-%Y"],
+            "`routes[1].done` is the same folder as `routes[0].done`.",
+        ),
+    ],
+)
+def test_folders_lie_apart_whatever_the_date(keys: list[str], clash: str) -> None:
+    assert clash in [problem.message for problem in problems_of(routes(*keys))]
+
+
 @pytest.mark.parametrize("region", ["eus", "ne", "jpe"])
 def test_a_region_is_a_host(region: str) -> None:
     config = read(f"api: {{region: {region}, token: {{env: T}}}}\n{ROUTES}")
@@ -244,6 +273,12 @@ stat: /x
         (routes("folder: /a, match: ['*.csv']"), "end the pattern with .json, .yaml or .yml."),
         (routes("folder: /a, match: ['x/*.json']"), "subfolders are not watched."),
         (f"api: {{url: 'http://h', token: {{env: T}}}}\n{ROUTES}", "plain http is for loopback only."),
+        (routes("folder: /a, done: /a/done/%F"), "Only %Y, %m, %d, %H are known, and %% for a percent sign."),
+        (routes("folder: /a, done: /a/100%/done"), "Only %Y, %m, %d, %H are known, and %% for a percent sign."),
+        (routes("folder: /a, done: /a/done/%Y/../%m"), "From the first date on, no part of it starts with a point."),
+        (routes("folder: /a, done: /a/done/%Y/.%m"), "From the first date on, no part of it starts with a point."),
+        (routes("folder: /a, failed: /a/failed/%Y"), "Name one folder."),
+        (routes("folder: /a, drop: /b/%d"), "Name one folder."),
     ],
 )
 def test_hints(text: str, hint: str) -> None:
