@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from canarysync import tree
 from canarysync.sandbox import Sandbox, StoredScore
 from tests.support import Site, make_site, score, unique_assessment, wait_for
 
@@ -67,10 +68,12 @@ def available() -> bool:
     )
 
 
-def set_out(home: Path, url: str) -> tuple[Site, str]:
-    """A site with the files of the campaign, of an assessment of their own."""
+def set_out(home: Path, url: str, *, dated: bool = False) -> tuple[Site, str]:
+    """A site with the files of the campaign, of an assessment of their own. ``dated``: done/ has a folder for each
+    month of each year."""
     home.mkdir()
-    site = make_site(home, url, api__concurrency=2, api__timeout__read="2s")
+    done = "clinic/done/%Y/%m" if dated else None
+    site = make_site(home, url, api__concurrency=2, api__timeout__read="2s", routes__done=done)
     assessment = unique_assessment()
     site.put("good.json", score(1, assessmentId=assessment))
     site.put("also-good.yaml", json.dumps(score(2, assessmentId=assessment)))
@@ -107,9 +110,9 @@ def _is_traced(pid: int) -> bool:
     return re.search(r"^TracerPid:\s+[1-9]", status, re.MULTILINE) is not None
 
 
-def count_calls(home: Path, url: str) -> dict[str, int]:
+def count_calls(home: Path, url: str, *, dated: bool = False) -> dict[str, int]:
     """How often each call is made at most by one thread, in a run that is left alone (strace counts by thread)."""
-    site, _ = set_out(home, url)
+    site, _ = set_out(home, url, dated=dated)
     trace = home / "trace"
     run_under_strace(site, "-o", str(trace), "-e", f"trace={','.join(CALLS)}")
     seen = Counter(re.findall(r"^(\d+) +(\w+)\(", trace.read_text(), re.MULTILINE))
@@ -129,9 +132,9 @@ def points(counts: dict[str, int], kinds: Sequence[str]) -> Iterator[Point]:
                 yield Point(call, number, ERRORS[number % len(ERRORS)])
 
 
-def try_point(point: Point, home: Path, sandbox: Sandbox) -> tuple[bool, list[str]]:
+def try_point(point: Point, home: Path, sandbox: Sandbox, *, dated: bool = False) -> tuple[bool, list[str]]:
     """Whether it struck, and all that was wrong after the program had run again."""
-    site, assessment = set_out(home, sandbox.url)
+    site, assessment = set_out(home, sandbox.url, dated=dated)
     fault = f"error={point.error}" if point.error else "signal=SIGKILL"
     inject = f"inject={point.call}:{fault}:when={point.number}"
     code = run_under_strace(site, "-o", "/dev/null", "-e", f"trace={point.call}", "-e", inject)
@@ -156,9 +159,10 @@ def start_again(site: Site) -> list[str]:
 def what_is_wrong(site: Site, stored: Sequence[StoredScore]) -> list[str]:
     """Everything that is not as it has to be in the end."""
     wrong = []
+    inside = max(tree.folders(site.done), key=len)
     places = {
         "drop": site.waiting(),
-        "done": os.listdir(site.done),
+        "done": os.listdir(site.done / inside),
         "failed": os.listdir(site.failed),
     }
     expected = {
@@ -172,11 +176,13 @@ def what_is_wrong(site: Site, stored: Sequence[StoredScore]) -> list[str]:
     if wrong:
         return [*wrong, f"the API has {len(stored)} scores"]
     try:
-        receipts = {name: site.receipt(name) for name in ("good.json", "also-good.yaml", "twin.json")}
+        receipts = {
+            name: site.receipt(os.path.join(inside, name)) for name in ("good.json", "also-good.yaml", "twin.json")
+        }
         errors = {name: site.error(name) for name in ("bad.json", "refused.json")}
     except ValueError as error:
         return [f"a sidecar is no JSON: {error}"]
-    files = {site.done / name: receipt for name, receipt in receipts.items()}
+    files = {site.done / inside / name: receipt for name, receipt in receipts.items()}
     files |= {site.failed / name: error for name, error in errors.items()}
     return [*_wrong_in_receipts(receipts, stored), *_wrong_in_errors(errors), *_other_bytes(files)]
 
@@ -209,18 +215,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--step", type=int, default=1, help="try every STEP-th point only")
     parser.add_argument("--kinds", default="kill,error", help="kill, error, or both")
+    parser.add_argument("--dated", action="store_true", help="with dated folders in done/")
     arguments = parser.parse_args()
     if not available():
         sys.exit("strace is missing, or may not trace here: sudo apt install strace")
     started_s, struck, failed, tried = time.monotonic(), 0, 0, 0
     with tempfile.TemporaryDirectory() as home, Sandbox() as sandbox:
-        counts = count_calls(Path(home) / "count", sandbox.url)
+        counts = count_calls(Path(home) / "count", sandbox.url, dated=arguments.dated)
         print("calls by one thread:", ", ".join(f"{call} {count}" for call, count in counts.items() if count))
         for number, point in enumerate(points(counts, arguments.kinds.split(","))):
             if number % arguments.step:
                 continue
             tried += 1
-            hit, wrong = try_point(point, Path(home) / f"point-{number}", sandbox)
+            hit, wrong = try_point(point, Path(home) / f"point-{number}", sandbox, dated=arguments.dated)
             struck += hit
             failed += bool(wrong)
             for line in wrong:

@@ -74,9 +74,9 @@ class Recording:
     calls: Sequence[trace.Call]
 
 
-def set_out(home: Path) -> Outage:
+def set_out(home: Path, *, dated: bool = False) -> Outage:
     """The campaign's files, dropped; no power was lost yet."""
-    site, _ = crash.set_out(home, f"http://{HOST}:{_port()}")
+    site, _ = crash.set_out(home, f"http://{HOST}:{_port()}", dated=dated)
     return Outage("at first", held_at(site.home), frozenset())
 
 
@@ -233,7 +233,8 @@ def try_recording(recording: Recording, arguments: argparse.Namespace, home: Pat
 def campaign(arguments: argparse.Namespace, home: Path) -> Tally:
     """One run's outages; and, for some of them, those of the run that came after."""
     tally = Tally()
-    survived = try_recording(record(set_out(home / "first"), home / "0"), arguments, home / "0" / "tries", tally)
+    first = record(set_out(home / "first", dated=arguments.dated), home / "0")
+    survived = try_recording(first, arguments, home / "0" / "tries", tally)
     for number, outage in enumerate(Random(0).sample(survived, min(arguments.twice, len(survived))), start=1):
         print(f"and once more, in the run after {outage.where}", flush=True)
         again = record(outage, home / str(number))
@@ -248,6 +249,7 @@ def main() -> None:
     parser.add_argument("--variants", default=",".join(Variant), help="which, with commas between; default: all")
     parser.add_argument("--torn", type=int, default=2, help="how many of the variant `torn` at each point")
     parser.add_argument("--twice", type=int, default=0, help="record the run after so many of the outages, too")
+    parser.add_argument("--dated", action="store_true", help="with dated folders in done/")
     arguments = parser.parse_args()
     if not crash.available():
         sys.exit("strace is missing, or may not trace here: sudo apt install strace")
