@@ -34,6 +34,8 @@ def unknown(path: str) -> list[str]:
 
 def folder_at(pattern: str, at: datetime) -> str:
     """The folder that ``pattern`` names at a time, relative to the one that it is below; empty for no pattern."""
+    if not pattern:
+        return ""
     utc = at.astimezone(UTC)
     values = {"%Y": f"{utc.year:04}", "%m": f"{utc.month:02}", "%d": f"{utc.day:02}", "%H": f"{utc.hour:02}", "%%": "%"}
     return _PERCENT.sub(lambda found: values[found[0]], pattern)

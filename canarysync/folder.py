@@ -136,10 +136,10 @@ def check_apart(routes: Sequence[Route]) -> None:
 
 def filing_places(route: Route, at: datetime) -> tuple[Path, ...]:
     """Into which folders files go at a time: done/, failed/, and the dated folder in done/ if it is there already."""
-    place = route.done / dated.folder_at(route.dated, at)
-    if route.dated and os.path.lexists(place):
-        return route.done, route.failed, place
-    return route.done, route.failed
+    places = (route.done, route.failed)
+    if route.dated and os.path.lexists(place := route.done / dated.folder_at(route.dated, at)):
+        return *places, place
+    return places
 
 
 def _folders(route: Route) -> tuple[Path, Path, Path]:

@@ -303,3 +303,9 @@ def test_each_folder_is_durable_before_anything_goes_into_it(tmp_path: Path, cal
     calls.clear()
     folders.make(done / "2026" / "03")
     assert calls == made, "it is not the one that was durable"
+
+
+def test_the_units_name_what_is_above_the_dates(site: Site) -> None:
+    reconfigure(site, BY_HOUR)
+    [line] = [line for line in site.told("systemd").stdout.splitlines() if line.startswith("ReadWritePaths=")]
+    assert line == f"ReadWritePaths={site.home}", "what holds drop/, failed/ and the folder above the dates"
