@@ -274,7 +274,7 @@ def _is_sound(config: Config) -> None:
     assert config.api.url.startswith(("https://", "http://")), "no url"
     assert (config.api.api_key is None) != (config.api.token is None), "no secret, or two"
     assert config.state.is_absolute(), "a path that is not absolute"
-    assert 1 <= config.api.concurrency <= 128, "concurrency out of bounds"
+    assert config.api.concurrency is None or 1 <= config.api.concurrency <= 128, "concurrency out of bounds"
     for route in config.routes:
         assert {route.drop.is_absolute(), route.done.is_absolute(), route.failed.is_absolute()} == {True}
         assert len({route.drop, route.done, route.failed}) == 3, "folders that are one"

@@ -10,12 +10,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from canarysync import schema
+from canarysync.concurrency import MOST
 from canarysync.config_checks import Clash, Values, clashes, route_dated, route_folder, route_name
 from canarysync.errors import ConfigError
 from canarysync.model import Document, Number, Places, Position, Problem, Rejection, Syntax
 from canarysync.model import Path as DocumentPath
 from canarysync.parse import parse, places, pointer
-from canarysync.quantity import duration_s, size_bytes, whole
+from canarysync.quantity import duration_s, rate_per_s, size_bytes, whole
 from canarysync.retry import RetryPolicy
 from canarysync.schema.wording import file_order
 
@@ -59,8 +60,14 @@ class Api:
     connect_timeout_s: float
     read_timeout_s: float
     read_back_wait_s: float
-    concurrency: int
+    concurrency: int | None  # None: it finds itself
+    rate_per_s: float | None
     proxy: str | None
+
+    @property
+    def most_at_once(self) -> int:
+        """How many uploads may ever be under way at once."""
+        return self.concurrency or MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +247,8 @@ def _api(api: Values, base: Path) -> Api:
         connect_timeout_s=_seconds(api["timeout"]["connect"]),
         read_timeout_s=_seconds(api["timeout"]["read"]),
         read_back_wait_s=_seconds(api["read_back"]["wait"]),
-        concurrency=api["concurrency"],
+        concurrency=None if api["concurrency"] == "auto" else api["concurrency"],
+        rate_per_s=rate_per_s(api["rate_limit"]) if api["rate_limit"] else None,
         proxy=api["proxy"],
     )
 

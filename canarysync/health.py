@@ -35,13 +35,16 @@ class RouteVitals:
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """The loop's own answer, of ``now_s`` (monotonic). ``api_trouble``: why the API cannot be used, or empty."""
+    """The loop's own answer, of ``now_s`` (monotonic). ``api_trouble``: why the API cannot be used, or empty;
+    ``limit``: how many uploads may be under way at once; ``in_flight``: how many requests are."""
 
     now_s: float
     routes: Sequence[RouteVitals]
     api_trouble: str
     workers: int
     busy: int
+    limit: int = 1
+    in_flight: int = 0
 
 
 def ailments(vitals: Vitals | None) -> Iterator[str]:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from canarysync import filing, moving, reading
 from canarysync.candidates import ERROR_SUFFIX, Matcher
@@ -43,16 +44,14 @@ _TROUBLE_WAIT_S = 30.0
 _DEFECT_WAIT_S = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """What a visit is for: a name in the drop folder, or an entry that goes on without its file."""
 
     name: str
     entry_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(NamedTuple):
     """A visit that ended: what came of it, and since when the file has been as it is."""
 
     step: Step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import traceback
@@ -18,6 +19,7 @@ from canarysync.instant import for_programs
 
 _FIELDS = "canarysync_fields"
 _MOST = 2000
+_TO_QUOTE = re.compile(r'[ "=]')
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +28,8 @@ def event(logger: logging.Logger, level: int, message: str, **fields: object) ->
     """Log ``message`` with ``fields``; those that are None or empty are left out."""
     if logger.isEnabledFor(level):
         kept = {key: value for key, value in fields.items() if value not in (None, "")}
-        logger.log(level, message, extra={_FIELDS: kept})
+        # As logger.log does it, but without the search for the line of code that called: no line of ours tells it.
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, message, (), None, extra={_FIELDS: kept}))
 
 
 def where(error: BaseException) -> str:
@@ -80,6 +83,8 @@ def set_up(level: str, format: str, stream: TextIO | None = None, environment: M
     for library in ("urllib3", "watchdog"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.raiseExceptions = False
+    # What no line of ours tells is not to be found out for each (logging HOWTO, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def catch_threads() -> None:
@@ -128,7 +133,7 @@ def _thread_defect(arguments: threading.ExceptHookArgs) -> None:
 
 def _quoted(value: object) -> str:
     text = shown(str(value), _MOST)
-    return text if text and not set(text) & set(' "=') else '"' + text.replace('"', r"\"") + '"'
+    return text if text and not _TO_QUOTE.search(text) else '"' + text.replace('"', r"\"") + '"'
 
 
 def _time(record: logging.LogRecord) -> str:

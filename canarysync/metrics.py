@@ -132,6 +132,10 @@ class _Gauges:
             "canarysync_on_hold", "1 while a person has stopped the route", ("route",), registry=registry
         )
         self._usable = Gauge("canarysync_api_usable", "1 while requests may go to the API", (), registry=registry)
+        self._limit = Gauge(
+            "canarysync_concurrency_limit", "How many uploads may be under way at once", (), registry=registry
+        )
+        self._in_flight = Gauge("canarysync_requests_in_flight", "Requests under way", (), registry=registry)
         self._workers = Gauge("canarysync_workers", "Threads that visit files and scan folders", (), registry=registry)
         self._busy = Gauge("canarysync_workers_busy", "Those of them that are at work", (), registry=registry)
 
@@ -143,6 +147,8 @@ class _Gauges:
         if vitals is None:
             return
         self._usable.set(not vitals.api_trouble)
+        self._limit.set(vitals.limit)
+        self._in_flight.set(vitals.in_flight)
         self._workers.set(vitals.workers)
         self._busy.set(vitals.busy)
         for route in vitals.routes:

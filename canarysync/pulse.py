@@ -39,7 +39,8 @@ class RoutePulse:
 @dataclass(frozen=True, slots=True)
 class Pulse:
     """A whole canarysync, as it was ``at`` that time. ``once``: it is a run-once. ``api_down`` says why the API cannot
-    be used, empty while it can; ``token_until`` is when its token will be renewed, None where nobody knows."""
+    be used, empty while it can; ``token_until`` is when its token will be renewed, None where nobody knows.
+    ``in_flight`` requests are under way; there may be ``limit`` uploads at once, which finds itself if ``auto``."""
 
     version: str
     pid: int
@@ -49,6 +50,9 @@ class Pulse:
     api_down_since: datetime | None
     api_again_at: datetime | None
     token_until: datetime | None
+    in_flight: int
+    limit: int
+    auto: bool
     routes: Mapping[str, RoutePulse]
 
 

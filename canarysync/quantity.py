@@ -1,4 +1,5 @@
-"""Durations and sizes as people write them in the configuration (``2s``, ``1MiB``), and as they read them."""
+"""Durations, sizes and rates as people write them in the configuration (``2s``, ``1MiB``, ``50/s``), and as they read
+them."""
 
 from __future__ import annotations
 
@@ -11,12 +12,20 @@ _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _UNIT_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _SIZE = re.compile(r"([0-9]{1,9})(KiB|MiB)")
 _UNIT_BYTES = {"KiB": 1024, "MiB": 1024**2}
+_RATE = re.compile(r"([1-9][0-9]{0,5})/(s|min|h)")
+_PER_S = {"s": 1, "min": 60, "h": 3600}
 
 
 def duration_s(text: str) -> float | None:
     """Seconds in a duration such as ``500ms``, ``2s``, ``5m``, ``1h`` or ``30d``; None when it is none."""
     found = _DURATION.fullmatch(text)
     return int(found[1]) * _UNIT_S[found[2]] if found else None
+
+
+def rate_per_s(text: str) -> float | None:
+    """How many a second a rate such as ``50/s``, ``600/min`` or ``1000/h`` means; None when it is none."""
+    found = _RATE.fullmatch(text)
+    return int(found[1]) / _PER_S[found[2]] if found else None
 
 
 def size_bytes(value: str | Number) -> int | None:

@@ -166,6 +166,8 @@ class Reporter:
 
     def turn(self) -> None:
         """Say what is over by now, and remind of what lasts. To be called now and then."""
+        if not self._troubles:
+            return
         self._say_over(LINGER_S)
         now_s = self._clock()
         for key, story in self._troubles.to_remind_of(now_s):

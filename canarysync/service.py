@@ -173,7 +173,8 @@ class Works:
         self._stack.callback(http.close)
         if self.meter is not None:
             http.observer = self.meter.requested
-        return Work(config.routes, self._tools(config.api, http), config.api.concurrency, http.close)
+        api, tools = config.api, self._tools(config.api, http)
+        return Work(config.routes, tools, http.traffic, api.concurrency, api.rate_per_s, http.close)
 
     def _tools(self, api: ApiConfig, http: Http) -> Tools:
         return Tools(

@@ -38,13 +38,17 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class ApiStatus:
-    """The API as the canarysync at work finds it. ``down`` says why it cannot be used; all empty where none runs."""
+    """The API as the canarysync at work finds it. ``down`` says why it cannot be used; ``in_flight`` requests are under
+    way, of up to ``limit`` uploads, which finds itself if ``auto``. All empty where none runs."""
 
     url: str
     down: str = ""
     down_since: datetime | None = None
     again_at: datetime | None = None
     token_until: datetime | None = None
+    in_flight: int | None = None
+    limit: int | None = None
+    auto: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,8 @@ def _full(state: Path) -> str:
 def _api(url: str, live: Pulse | None) -> ApiStatus:
     if live is None:
         return ApiStatus(url)
-    return ApiStatus(url, live.api_down, live.api_down_since, live.api_again_at, live.token_until)
+    down = live.api_down, live.api_down_since, live.api_again_at
+    return ApiStatus(url, *down, live.token_until, live.in_flight, live.limit, live.auto)
 
 
 def _watched(route: RouteStatus, last: Pulse | None, live: Pulse | None, now: datetime) -> RouteStatus:

@@ -43,6 +43,9 @@ class Troubles(Generic[K]):
     def __init__(self) -> None:
         self._stories: dict[K, Story] = {}
 
+    def __len__(self) -> int:
+        return len(self._stories)
+
     def begins(self, key: K, now_s: float) -> bool:
         """One more file has it. Returns whether that is news."""
         story = self._stories.get(key)

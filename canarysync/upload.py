@@ -23,6 +23,7 @@ from canarysync.deadlines import Deadlines
 from canarysync.errors import SetupError
 from canarysync.model import Score
 from canarysync.schema.formats import is_loopback
+from canarysync.traffic import Traffic
 from canarysync.trust import Trust
 from canarysync.workers import elsewhere
 
@@ -113,9 +114,10 @@ class Http:
         """Raises SetupError where no request could ever be made that way."""
         self.observer: Callable[[str, Reply, float], None] = lambda call, reply, seconds: None
         """Told of every request: the last part of its path, what came back, and how long it took."""
+        self.traffic = Traffic()
         self._trust = _trust(config)
         # Sixteen above the workers: a token exchange or a probe must not push a worker's connection out.
-        self._pool, self._prefix = _way(config, environment, config.concurrency + 16)
+        self._pool, self._prefix = _way(config, environment, config.most_at_once + 16)
         self._timeout = urllib3.Timeout(connect=config.connect_timeout_s, read=config.read_timeout_s)
         self._most_s = config.connect_timeout_s + 2 * config.read_timeout_s
         self._deadlines = Deadlines()
@@ -124,11 +126,16 @@ class Http:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None, most_bytes: int = 1 << 20
     ) -> Reply:
         """One attempt. Redirects are not followed; an answer is read up to ``most_bytes`` and for a bounded time."""
-        began_s = time.monotonic()
+        in_flight, began_s = self.traffic.begins(), time.monotonic()
         request = _this_thread.request = _Request(self._trust)
-        with elsewhere(2 * self._most_s), self._deadlines.within(self._most_s, request.cut):
-            reply = self._attempt(method, path, headers, body, most_bytes)
-        self.observer(path.rpartition("/")[2], reply, time.monotonic() - began_s)
+        try:
+            with elsewhere(2 * self._most_s), self._deadlines.within(self._most_s, request.cut):
+                reply = self._attempt(method, path, headers, body, most_bytes)
+        finally:
+            self.traffic.ends()
+        took_s = time.monotonic() - began_s
+        self.traffic.told(method, reply, began_s, took_s, in_flight)
+        self.observer(path.rpartition("/")[2], reply, took_s)
         return reply
 
     def _attempt(

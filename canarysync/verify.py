@@ -36,6 +36,9 @@ from canarysync.state import opened
 FINDINGS_MOST = 50
 """So many findings of a route are kept to be shown; all are counted, and in the audit file."""
 
+_AT_ONCE = 8
+"""So many sidecars are looked at at once, unless the configuration has a number of its own."""
+
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 _PAUSE_MOST_S = 300.0
 
@@ -216,7 +219,7 @@ class _Verifier:
 
     def findings(self) -> Iterator[Finding]:
         """All of them, in no order: several files at a time. Raises OSError for a folder that cannot be listed."""
-        most = self._config.api.concurrency
+        most = self._config.api.concurrency or _AT_ONCE
         names = _all_names(self._route)
         with ThreadPoolExecutor(most) as pool:
             while part := list(islice(names, 16 * most)):

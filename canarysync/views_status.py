@@ -111,6 +111,8 @@ def _api_words(api: ApiStatus, now: datetime) -> str:
     if api.down:
         words += f" cannot be used for {_ago(api.down_since, now)}: {shown(api.down)}"
         return words + (f"; next try {_until(api.again_at, now)}" if api.again_at else "")
+    if api.in_flight:
+        words += f"; in flight {api.in_flight} of {api.limit}{' (auto)' if api.auto else ''}"
     return words + (f"; the token will be renewed {_until(api.token_until, now)}" if api.token_until else "")
 
 

@@ -106,10 +106,11 @@ def limits(config: Config) -> Iterator[Finding]:
         if most is not None and most <= need:
             remedy = f"sysctl fs.inotify.{name}={2 * need + 128} (and in /etc/sysctl.d); until then folders are polled"
             yield warning("inotify", f"fs.inotify.{name} is {most}, and {need} folders are to be watched", remedy)
-    files = 64 + 4 * config.api.concurrency + 8 * len(config.routes)
+    most = config.api.most_at_once
+    files = 64 + 4 * most + 8 * len(config.routes)
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < files:
-        text = f"{soft} here, and a run may need {files} (concurrency {config.api.concurrency})"
+        text = f"{soft} here, and a run may need {files} ({most} uploads at once)"
         yield warning("open files", text, f"ulimit -n {files}; for the service: LimitNOFILE={files}")
     else:
         yield ok("open files", f"up to {files} may be needed; the limit here is {soft}")

@@ -57,6 +57,7 @@ class Desk:
     visited_s: float = field(default_factory=time.monotonic)
     hangs_since_s: float | None = None
     knocking: Task | None = None
+    stuck: int = 0  # of the visits, those that are in no hurry to end: they do not count for the other routes
     answered_s: float = -inf
 
     @property
@@ -73,10 +74,6 @@ class Desk:
         yield from self.visits.values()
         if self.scan is not None:
             yield self.scan
-
-    def stuck_visits(self, now_s: float) -> int:
-        """How many visits are in no hurry to end: they do not count for the other routes."""
-        return sum(task.silent_s(now_s) > SLOW_S for task in self.visits.values())
 
     def is_busy(self) -> bool:
         """Whether it has something in hand that may be expected to end."""
@@ -111,7 +108,8 @@ class Desk:
         self.gone, self.trouble = False, ""
 
     def listen(self, now_s: float) -> None:
-        """Notice that the folder hangs, and that it does no longer: each is said once."""
+        """Notice what is stuck; that the folder hangs, and that it does no longer: each is said once."""
+        self.stuck = sum(task.silent_s(now_s) > SLOW_S for task in self.visits.values())
         silent_s = max((task.silent_s(now_s) for task in self.in_hand()), default=0.0)
         if silent_s > HANG_S and self.hangs_since_s is None:
             self.hangs_since_s = now_s - silent_s

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import inf
 from queue import Empty, SimpleQueue
 
 from canarysync.daemon.desks import SLOW_S, Desk, waits_out_its_quiet_period
@@ -30,6 +31,9 @@ from canarysync.workers import Workers
 _log = logging.getLogger(__name__)
 
 _INBOX_MOST = 50_000
+
+_ROUND_EVERY_S = 0.02
+"""While visits end one after the other, the loop looks after all the rest so often, and not after each of them."""
 
 OPEN_S = 10.0
 """So long the start waits for routes to open. One that takes longer goes on by itself. One that cannot be opened has
@@ -74,12 +78,14 @@ class Daemon:
         self._past: list[Work] = []
         self._reporter = Reporter(observer)
         self._ledger, self._now = work.tools.ledger, work.tools.now
-        self._visits = Visits(self._desks, self._workers.do, work.concurrency, self._reporter, self._now)
+        self._visits = Visits(self._desks, self._workers.do, self._reporter, self._now)
+        self._visits.pace(work.traffic, work.concurrency, work.rate_per_s)
         self._heart = Heartbeat(notifier or Notifier({}))
         self._word = Word(self._desks, self._visits, self._now, publish, once=once)
         self._once = once
         self._wait_s = wait_s
         self._until_s = 0.0
+        self._round_s = self._rounded_s = 0.0
         self._ready_by_s = 0.0
         self._starting = True
         self._reread = reread
@@ -120,7 +126,8 @@ class Daemon:
 
     def _vitals(self) -> Vitals:
         now_s, busy = time.monotonic(), sum(1 for desk in self._all() for _ in desk.in_hand())
-        return Vitals(now_s, [desk.vitals(now_s) for desk in self._desks], self._visits.down, self._workers.size, busy)
+        routes, visits = [desk.vitals(now_s) for desk in self._desks], self._visits
+        return Vitals(now_s, routes, visits.down, self._workers.size, busy, visits.limit.now, visits.in_flight)
 
     def obey_signals(self) -> None:
         """SIGTERM and SIGINT stop it, SIGHUP reloads."""
@@ -176,22 +183,29 @@ class Daemon:
         self._until_s = time.monotonic() + self._wait_s
         while self._stopped_by is None:
             now_s = time.monotonic()
-            self._reporter.turn()
-            self._ledger.check_sound()
-            self._roster.let_go()
-            while self._past and not self._roster.leaving:
-                self._past.pop().close()
-            self._part_with_orphans(now_s)
-            self._roster.start_scans(now_s, again=not self._once)
             if self._once and now_s >= self._until_s:  # a second try is for the next run
                 self._visits.start(now_s, waits_out_its_quiet_period)
             else:
                 self._visits.start(now_s)
-            if self._once and self._all_tried(now_s):
-                return
-            self._look_round(now_s)
-            self._word.leave(now_s, self._work.tools.calls.token_in_hand())
+            if now_s >= self._round_s:
+                self._make_round(now_s)
+                if self._once and self._all_tried(now_s):
+                    return
             self._hear(self._pause_s(now_s))
+
+    def _make_round(self, now_s: float) -> None:
+        """All but the visits. While these come and go quickly there are rounds now and then; else whenever one of
+        the things it looks after is due, or was heard of."""
+        self._reporter.turn()
+        self._ledger.check_sound()
+        self._roster.let_go()
+        while self._past and not self._roster.leaving:
+            self._past.pop().close()
+        self._part_with_orphans(now_s)
+        self._roster.start_scans(now_s, again=not self._once)
+        self._look_round(now_s)
+        self._word.leave(now_s, self._work.tools.calls.token_in_hand())
+        self._rounded_s, self._round_s = now_s, self._round_due_s(now_s)
 
     def _hear_until(self, done: Callable[[], bool], end_s: float) -> None:
         """Take messages, and start nothing, until ``done`` or the end has come."""
@@ -220,11 +234,18 @@ class Daemon:
             self._reporter.standing(LEDGER, told(error))
 
     def _take(self, message: Message) -> None:
+        if isinstance(message, Visited):
+            self._visits.visited(message)
+        elif isinstance(message, Hint):
+            message.desk.hinted(message.name)
+        else:
+            self._take_rare(message)
+            self._round_s = 0.0
+            return
+        self._round_s = min(self._round_s, self._rounded_s + _ROUND_EVERY_S)
+
+    def _take_rare(self, message: Message) -> None:
         match message:
-            case Hint(desk, name):
-                desk.hinted(name)
-            case Visited():
-                self._visits.visited(message)
             case Scanned():
                 self._roster.scanned(message)
             case Opened():
@@ -244,8 +265,13 @@ class Daemon:
                 self._stopped_by = number
 
     def _pause_s(self, now_s: float) -> float | None:
-        """Seconds until the next thing is due; None while only messages can bring any."""
-        due = [self._visits.due_s(), self._heart.due_s()]
+        """Seconds until the next visit or round is due; None while only messages can bring any."""
+        due_s = self._round_s if (visit_s := self._visits.due_s()) is None else min(visit_s, self._round_s)
+        return max(due_s - now_s, 0.0) if due_s < inf else None
+
+    def _round_due_s(self, now_s: float) -> float:
+        """When there is something to do beside the visits; inf while only messages can bring any."""
+        due = [self._heart.due_s()]
         if not self._once:
             due.append(self._roster.scan_due_s())
         if self._roster.is_settled():
@@ -256,8 +282,7 @@ class Daemon:
             due.append(self._ready_by_s)
         if self._once:
             due.append(max(self._until_s, now_s + 0.1))
-        times = [at for at in due if at is not None]
-        return max(min(times) - now_s, 0.0) if times else None
+        return min((at for at in due if at is not None), default=inf)
 
     def _look_round(self, now_s: float) -> None:
         """Does every route still answer? And let systemd know how it stands."""
@@ -291,7 +316,7 @@ class Daemon:
         if new_api:
             self._past.append(self._work)
             self._visits.open_gate()
-        self._visits.concurrency = work.concurrency
+        self._visits.pace(work.traffic, work.concurrency, work.rate_per_s)
         self._work, self._refusal = work, ""
         self._orphans.changed()
         tell_change(before, {desk.name: desk for desk in self._desks})

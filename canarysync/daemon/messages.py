@@ -11,16 +11,20 @@ from canarysync.daemon.roster import Answered, Closed, Opened, Scanned
 from canarysync.daemon.visits import Visited
 from canarysync.health import Vitals
 from canarysync.outcomes import Tools
+from canarysync.traffic import Traffic
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the daemon is to do: for which routes, with what, and with how many uploads at once. ``close`` is called
-    when nobody works with these ``tools`` any more."""
+    """What the daemon is to do: for which routes, with what, with how many uploads at once (None: that finds itself by
+    ``traffic``), and with how many a second (None: as many as go). ``close`` is called when nobody works with these
+    ``tools`` any more."""
 
     routes: tuple[Route, ...]
     tools: Tools
-    concurrency: int
+    traffic: Traffic
+    concurrency: int | None
+    rate_per_s: float | None
     close: Callable[[], None]
 
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from random import random
+from typing import NamedTuple
 
 from canarysync import gate
+from canarysync.concurrency import Limit
 from canarysync.daemon.desks import SLOW_S, Desk
 from canarysync.lane import Key, Visit
 from canarysync.ledger import Entry
+from canarysync.logs import event
+from canarysync.rate import Bucket
 from canarysync.report import API, Reporter
 from canarysync.step import ApiDown, ApiUp, Outcome, Step
 from canarysync.tracks import Track
+from canarysync.traffic import Traffic
 from canarysync.workers import Task
 
+_log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class Visited:
+_TELL_LIMIT_EVERY_S = 5.0
+
+
+class Visited(NamedTuple):
     """A visit ended."""
 
     desk: Desk
@@ -32,20 +40,42 @@ Start = Callable[[Callable[[], Visited]], Task]
 
 
 class Visits:
-    """The visits of all ``desks`` (which may change), ``concurrency`` of them at a time; and the API's gate."""
+    """The visits of all ``desks`` (which may change), so many at a time as ``limit`` says; and the API's gate."""
 
-    def __init__(
-        self, desks: Sequence[Desk], start: Start, concurrency: int, reporter: Reporter, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, desks: Sequence[Desk], start: Start, reporter: Reporter, now: Callable[[], datetime]) -> None:
         self._desks = desks
         self._start = start
         self._reporter = reporter
         self._now = now
-        self.concurrency = concurrency
+        self.limit = Limit()
+        self._fixed: int | None = None
+        self._traffic = Traffic()
+        self._bucket: Bucket | None = None
+        self._short_of_tokens = False
+        self._told_limit, self._tell_limit_s = self.limit.now, 0.0
         self._gate = gate.opened()
         self.down_since: datetime | None = None
         self._probe: tuple[Desk, Key] | None = None
         self._turn = 0
+
+    def pace(self, traffic: Traffic, fixed: int | None, rate_per_s: float | None) -> None:
+        """From now on ``fixed`` visits at a time, or as many as ``traffic`` shows to be good where that is None; and
+        at most so many a second, if that is not None. A limit that was found is kept: it is the same API."""
+        self._traffic = traffic
+        if fixed != self._fixed:
+            self._fixed, self.limit = fixed, Limit(fixed, fixed) if fixed else Limit()
+        if rate_per_s != (self._bucket and self._bucket.per_s):
+            self._bucket = Bucket(rate_per_s) if rate_per_s else None
+
+    @property
+    def finds_itself(self) -> bool:
+        """Whether the limit is not a fixed one."""
+        return self._fixed is None
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests to the API are under way."""
+        return self._traffic.in_flight
 
     @property
     def down(self) -> str:
@@ -64,11 +94,15 @@ class Visits:
 
     def due_s(self) -> float | None:
         """When a visit is due by itself (monotonic); None while there is none."""
-        due = [desk.tracks.next_due_s() for desk in self._desks]
-        could_probe = any(desk.tracks.has_blocked() and self._has_room(desk) for desk in self._desks)
-        if self._gate.reason and not self._gate.probing and could_probe:
+        due = [at for desk in self._desks if (at := desk.tracks.next_due_s()) is not None]
+        if self._gate.reason and not self._gate.probing and self._could_probe():
             due.append(self._gate.until_s)
-        return min((at for at in due if at is not None), default=None)
+        if self._bucket is not None and self._short_of_tokens:
+            due.append(self._bucket.due_s())
+        return min(due, default=None)
+
+    def _could_probe(self) -> bool:
+        return any(desk.tracks.has_blocked() and self._has_room(desk) for desk in self._desks)
 
     # --- out -----------------------------------------------------------------------------------------
 
@@ -76,15 +110,18 @@ class Visits:
         """Fill the workers with what is ready, or is due and ``wanted``.
 
         A visit that is stuck in its folder does not count for the other routes, only against its own: each may have
-        ``concurrency`` visits under way. When such a folder answers again, its visits go on, all at once, beside those
-        that took their place; so many, once.
+        as many visits under way as the limit says. When such a folder answers again, its visits go on, all at once,
+        beside those that took their place; so many, once. A rate limit counts visits that may send, whether they do.
         """
         for desk in self._desks:
             desk.tracks.ripen(now_s, wanted)
+        self._learn_limit(now_s)
         self._probe_if_due(now_s)
-        room = self.concurrency - sum(len(desk.visits) - desk.stuck_visits(now_s) for desk in self._desks)
+        room = self.limit.now
+        for desk in self._desks:
+            room -= len(desk.visits) - desk.stuck
         idle_turns = 0
-        while room > 0 and idle_turns < len(self._desks):
+        while room > 0 and idle_turns < len(self._desks) and self._may_begin(now_s):
             desk = self._next()
             taken = desk.tracks.take() if self._has_room(desk) else None
             if taken is None:
@@ -92,13 +129,28 @@ class Visits:
                 continue
             idle_turns, room = 0, room - 1
             self._visit(desk, *taken, may_send=not self._gate.reason)
+        if room <= 0:
+            self.limit.reached()
+
+    def _learn_limit(self, now_s: float) -> None:
+        for sample in self._traffic.heard():
+            self.limit.learn(sample, now_s)
+        told = self._told_limit
+        if now_s >= self._tell_limit_s and not told / 2 <= self.limit.now <= 2 * told:
+            self._told_limit, self._tell_limit_s = self.limit.now, now_s + _TELL_LIMIT_EVERY_S
+            event(_log, logging.DEBUG, "another limit suits the API", uploads_at_once=self.limit.now, before=told)
+
+    def _may_begin(self, now_s: float) -> bool:
+        """Whether the rate limit lets one more visit begin. One that may not send is free."""
+        self._short_of_tokens = not self._gate.reason and self._bucket is not None and not self._bucket.has(now_s)
+        return not self._short_of_tokens
 
     def _next(self) -> Desk:
         self._turn = (self._turn + 1) % len(self._desks)
         return self._desks[self._turn]
 
     def _has_room(self, desk: Desk) -> bool:
-        return len(desk.visits) < self.concurrency
+        return len(desk.visits) < self.limit.now
 
     def _probe_if_due(self, now_s: float) -> None:
         if self._probe is not None and _is_stuck(*self._probe, now_s):  # it may never end: another takes its place
@@ -113,6 +165,8 @@ class Visits:
                 return
 
     def _visit(self, desk: Desk, key: Key, track: Track, *, may_send: bool) -> None:
+        if may_send and self._bucket is not None:
+            self._bucket.spend()
         lane, since = desk.lane, track.since
         desk.visits[key] = self._start(lambda: Visited(desk, key, lane.visit(key, since, may_send)))
 
@@ -128,8 +182,10 @@ class Visits:
         if desk in self._desks:  # else it left, perhaps with the API that it knew
             self._learn(step, probe)
         before, age_s = desk.tracks.last_step(key), desk.tracks.age_s(key)
-        desk.visited_s = time.monotonic()
-        desk.tracks.visited(key, step, message.visit.since, desk.visited_s)
+        now_s = desk.visited_s = time.monotonic()
+        if desk.stuck:  # perhaps it was this one
+            desk.listen(now_s)
+        desk.tracks.visited(key, step, message.visit.since, now_s)
         self._pass_on(None if step.outcome is Outcome.TWIN else step.entry)
         self._pass_on(step.parted)
         if step.outcome is Outcome.ON_HOLD and desk.lane.hold is None:
@@ -151,7 +207,8 @@ class Visits:
         if isinstance(step.api, ApiUp) and self._gate.asked and not probe:
             return  # it was under way when the API asked for a pause
         if isinstance(step.api, ApiUp):
-            self.open_gate()
+            if self._gate.reason:
+                self.open_gate()
         elif isinstance(step.api, ApiDown):
             self._shut(step.api, probe)
 

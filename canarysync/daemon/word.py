@@ -57,6 +57,9 @@ class Word:
             api_down_since=self._visits.down_since if down else None,
             api_again_at=again_at if down else None,
             token_until=token.renew_at if token else None,
+            in_flight=self._visits.in_flight,
+            limit=self._visits.limit.now,
+            auto=self._visits.finds_itself,
             routes={desk.name: _of(desk, now, now_s) for desk in self._desks},
         )
 

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from canarysync import dated
 from canarysync.instant import parse_instant, why_not
 from canarysync.model import Number
-from canarysync.quantity import duration_s, size_bytes, whole
+from canarysync.quantity import duration_s, rate_per_s, size_bytes, whole
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -207,6 +207,12 @@ FORMATS = {
         lambda text: size_bytes(text) is not None,
         "a size such as 500KiB, 1MiB, or a count of bytes",
         _says("Write one whole number with KiB or MiB, without a space."),
+    ),
+    "auto": Format(lambda text: text == "auto", "auto or a whole number", _says("Write auto, or a number such as 8.")),
+    "rate": Format(
+        lambda text: rate_per_s(text) is not None,
+        "a rate such as 50/s, 600/min or 1000/h",
+        _says("Write one whole number above 0, a slash and s, min or h, without spaces."),
     ),
     "path": Format(_is_path, "a path", _path_hint),
     "dated-path": Format(_is_dated_path, "a path, with dates perhaps such as done/%Y-%m-%d", _dated_path_hint),

@@ -364,7 +364,8 @@ def file_ref(path: Path) -> SecretRef:
 def config(**secrets: SecretRef) -> Api:
     return Api(
         url="https://rest.eus.canaryspeech.com", api_key=secrets.get("api_key"), token=secrets.get("token"),
-        ca_bundle=None, connect_timeout_s=5.0, read_timeout_s=30.0, read_back_wait_s=60.0, concurrency=8, proxy=None,
+        ca_bundle=None, connect_timeout_s=5.0, read_timeout_s=30.0, read_back_wait_s=60.0, concurrency=8,
+        rate_per_s=None, proxy=None,
     )  # fmt: skip
 
 

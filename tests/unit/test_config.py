@@ -71,7 +71,8 @@ def test_the_shortest_configuration_has_the_defaults_of_the_schema() -> None:
             connect_timeout_s=5.0,
             read_timeout_s=30.0,
             read_back_wait_s=60.0,
-            concurrency=8,
+            concurrency=None,
+            rate_per_s=None,
             proxy=None,
         ),
         routes=(
@@ -104,6 +105,7 @@ ANOTHER: dict[str, object] = {
     "api.ca_bundle": "ca.pem",
     "api.proxy": "http://proxy.example:3128",
     "api.concurrency": 128,
+    "api.rate_limit": "600/min",
     "api.timeout.connect": "100ms",
     "api.timeout.read": "10m",
     "api.read_back.wait": "1d",
@@ -340,7 +342,13 @@ def test_a_route_refuses(key: str, value: str) -> None:
         ("{region: eus, token: {env: T}, concurrency: 129}", "`api.concurrency` must be at most 128."),
         (
             "{region: eus, token: {env: T}, concurrency: 1.5}",
-            "`api.concurrency` must be a whole number, but is a number.",
+            "`api.concurrency` must be a whole number or a string, but is a number.",
+        ),
+        ("{region: eus, token: {env: T}, concurrency: many}", "`api.concurrency` is not auto or a whole number."),
+        ("{region: eus, token: {env: T}, rate_limit: 0/s}", "`api.rate_limit` is not a rate."),
+        (
+            "{region: eus, token: {env: T}, rate_limit: 50}",
+            "`api.rate_limit` must be a string, but is a number.",
         ),
         ("null", "`api` must be an object, but is null."),
     ],

@@ -149,7 +149,7 @@ def test_no_reason_quotes_an_error() -> None:
 PROXY = "http://proxy.example:3128"
 API = Api(
     url=f"https://{HOST}", api_key=None, token=None, ca_bundle=None, connect_timeout_s=5.0, read_timeout_s=30.0,
-    read_back_wait_s=60.0, concurrency=8, proxy=None,
+    read_back_wait_s=60.0, concurrency=8, rate_per_s=None, proxy=None,
 )  # fmt: skip
 
 
