@@ -19,6 +19,9 @@ from typing import NamedTuple
 MOST = 128
 """The highest limit: so many threads and connections there may be."""
 
+_FIRST = 4
+"""It starts so: some files that arrive together need not wait for each other."""
+
 _ROUND_LEAST = 4
 _BUSY, _IDLE = 0.4, 0.2
 _LATE = 2.0
@@ -47,7 +50,7 @@ class Limit:
 
     def __init__(self, least: int = 1, most: int = MOST) -> None:
         self.least, self.most = least, most
-        self.now = least
+        self.now = max(least, min(_FIRST, most))
         self._since_s = -inf
         self._doubles = True  # slow start, until the first sign of congestion
         self._reached = False

@@ -236,3 +236,12 @@ def test_events_of_more_files_than_are_kept_in_mind_are_left_to_the_scans(site: 
 
     assert desk.scan_wanted
     assert len(desk.tracks) == HINTED_MOST
+
+
+def test_a_rate_limit_spreads_the_uploads_of_all_routes_together(tmp_path: Path, sandbox: Sandbox) -> None:
+    site = make_routes(tmp_path, sandbox.url, "a", "b", rate_limit="10/s")
+    for number in range(12):
+        (tmp_path / "ab"[number % 2] / "drop" / f"{number}.json").write_text(json.dumps(score(number)))
+    began_s = time.monotonic()
+    assert site.once().outcomes[Outcome.UPLOADED] == 12
+    assert time.monotonic() - began_s >= 1.0

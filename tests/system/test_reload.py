@@ -47,6 +47,25 @@ def test_a_probe_that_leaves_with_its_route_makes_room_for_another(tmp_path: Pat
             wait_for((tmp_path / "stays" / "done" / "visit.json").exists, "a file of the route that stays", 15.0)
 
 
+def test_the_limit_that_was_found_stays(tmp_path: Path, sandbox: Sandbox) -> None:
+    """It is the same API, though it is now asked by another client."""
+    sandbox.faults.add("put:delay=0.2")
+    site = make_routes(tmp_path, sandbox.url, "a", concurrency="auto")
+    for number in range(60):
+        (tmp_path / "a" / "drop" / f"{number}.json").write_text(json.dumps(score(number)))
+    with service(site.config, os.environ) as daemon, running(daemon):
+        wait_for(lambda: len(list((tmp_path / "a" / "done").glob("*[0-9].json"))) == 60, "all files", 30.0)
+        assert (before := daemon.vitals(5.0)) is not None
+        make_routes(tmp_path, sandbox.url, "a", "b", concurrency="auto", timeout={"read": "20s"})
+        daemon.reload()
+        wait_for(lambda: (v := daemon.vitals(5.0)) and len(v.routes) == 2, "the reload")
+        assert (after := daemon.vitals(5.0)) is not None
+        assert after.limit == before.limit > 4
+        make_routes(tmp_path, sandbox.url, "a", concurrency=3)
+        daemon.reload()
+        wait_for(lambda: (v := daemon.vitals(5.0)) and v.limit == 3, "a fixed one")
+
+
 def test_what_the_old_api_needed_is_let_go_of(tmp_path: Path, sandbox: Sandbox) -> None:
     def watching() -> int:
         return sum(thread.name == "deadlines" for thread in threading.enumerate())

@@ -17,7 +17,7 @@ from canarysync.pulse import RoutePulse
 from canarysync.sandbox import Sandbox
 from canarysync.service import service
 from canarysync.status import ApiStatus, Process, RouteStatus, Status, exit_code, gather
-from canarysync.views_status import status_lines
+from canarysync.views_status import status_json, status_lines
 from tests.support import Site, score
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
@@ -314,3 +314,13 @@ def test_a_full_disk_of_the_ledger_is_why_files_wait(site: Site) -> None:
     full = Counting(None, NOW, running=True, idle="its turn will come", obstacle="no room for the ledger in /x")
     census = full.census(site.config.routes[0])
     assert (census.obstacle, census.waits[0].why) == (full.obstacle, f"not sent: {full.obstacle}")
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "auto", "words"), [(12, True, "12 of 84 (auto)"), (3, False, "3 of 84"), (0, True, "")]
+)
+def test_what_is_in_flight_is_told_while_there_is_any(in_flight: int, auto: bool, words: str) -> None:
+    found = replace(made(waiting(1)), api=ApiStatus("https://api", in_flight=in_flight, limit=84, auto=auto))
+    told = [line for line in page(found).splitlines() if line.startswith("API:")]
+    assert told == ["API: https://api" + (f"; in flight {words}" if words else "")]
+    assert status_json(found, None)["api"].limit == 84
