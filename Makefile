@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-pyproject
 
-.PHONY: demo test lint latency crash powerloss statemachine soak fuzz reverts systemd man clean
+.PHONY: demo test lint bench crash powerloss statemachine soak fuzz reverts systemd man clean
 
 demo: $(STAMP)  ## The main job, over the example files, against the simulated API
 	@$(BIN)/canarysync demo
@@ -17,8 +17,10 @@ lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-latency: $(STAMP)  ## How long from a drop to the server
-	$(BIN)/python -m benchmarks.latency
+bench: $(STAMP)  ## How fast, beside the plain alternatives? (fifteen minutes; needs a quiet machine)
+	@$(BIN)/python -c 'import matplotlib' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 crash: $(STAMP)  ## Kill it, or fail it, at every system call (ten minutes; needs strace)
 	$(BIN)/python -m campaigns.crash

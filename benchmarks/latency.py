@@ -1,83 +1,95 @@
-"""How long from a drop to the server? 100 JSON files and 20 YAML files, one at a time, into an idle daemon.
+"""From a drop to the request: files dropped one at a time into an idle watcher, written in place and renamed in.
 
-    make latency
-
-The clock starts before the file is opened (or renamed in) and stops when the simulated API has answered. Everything is
-real: the daemon is a process of its own, with inotify, the ledger and every fsync.
+The clock starts before the file is opened (or renamed) and stops when the request is at the API.
 """
 
 from __future__ import annotations
 
 import json
-import signal
-import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from canarysync.sandbox import Sandbox
-from tests.support import Site, make_site, score, wait_for
+from benchmarks import Options
+from benchmarks.place import Place, name_of, place, score, write
+from benchmarks.players import CANARYSYNC, CURL, SCRIPT, Player, at_work
+from benchmarks.report import Check, Section, at_most, figure, percentile
+from benchmarks.sink import Sink, sink
 
+FILES = 100
+YAML_FILES = 10
+IDLE_S = 0.5
+"""From when a player watches to the first drop."""
 PAUSE_S = 0.05
+"""Between two drops, after the request for the first: the player is idle again."""
+PATIENCE_S = 10.0
+"""A file that has not come by then is lost."""
+
+Drop = Callable[[Place, int], None]
 
 
-def main() -> None:
-    answered: list[float] = []
-
-    def log(line: str) -> None:
-        if "put" in line.lower():
-            answered.append(time.monotonic())
-
-    with tempfile.TemporaryDirectory() as home, Sandbox(log=log) as sandbox:
-        site = make_site(Path(home), sandbox.url, routes__settle="2s", routes__rescan="60s")
-        process = site.start()
-        wait_for(lambda: "watching" in site.log(), "the daemon")
-        time.sleep(0.5)
-        written = _measure(site, answered, range(100), _written, PAUSE_S)
-        _tell("JSON, written in place", written)
-        _tell("JSON, renamed in", _measure(site, answered, range(100, 200), _renamed, PAUSE_S))
-        _tell("YAML, quiet period 2 s", _measure(site, answered, range(200, 220), _yaml, PAUSE_S))
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+def measure(options: Options) -> Section:
+    rows, checks = [], []
+    for player in (CANARYSYNC, SCRIPT, CURL):
+        for way, drop, files in WAYS:
+            if player.missing or (drop is _yaml and player is not CANARYSYNC):
+                continue
+            taken = _turn(player, drop, files)
+            rows.append((f"{player.name}, {way}", *_row(taken, files)))
+            if player is CANARYSYNC:
+                checks += _checks(way, taken)
+    columns = ("player, how a file comes", "p50, ms", "p99, ms", "most, ms", "files", "lost")
+    return Section("Latency: from a drop to the request", columns, rows, checks)
 
 
-def _measure(
-    site: Site, answered: list[float], numbers: range, drop: Callable[[Site, int], None], pause_s: float
-) -> list[float]:
-    taken = []
-    for number in numbers:
-        before, start_s = len(answered), time.monotonic()
-        drop(site, number)
-        while len(answered) == before:
-            time.sleep(0.0002)
-        taken.append(answered[before] - start_s)
-        time.sleep(max(pause_s - (time.monotonic() - start_s), 0.0))
-    return taken
+def _turn(player: Player, drop: Drop, files: int) -> list[float]:
+    """How long each file took, in ms, of those that came."""
+    dropped = {}
+    with sink() as api, place(api.url) as here, at_work(player, here, api.url):
+        time.sleep(IDLE_S)
+        for number in range(files):
+            dropped[number] = _drop(drop, here, api, number)
+        came = api.tally().first_at
+    return [(at - dropped[number]) * 1000 for number, at in came.items()]
 
 
-def _written(site: Site, number: int) -> None:
-    site.put(f"visit-{number}.json", score(number))
+def _drop(drop: Drop, here: Place, api: Sink, number: int) -> float:
+    """Returns when, on the clock of the tally, as soon as the player is idle again."""
+    at = time.monotonic()
+    drop(here, number)
+    api.wait(number + 1, PATIENCE_S)
+    time.sleep(PAUSE_S)
+    return at
 
 
-def _renamed(site: Site, number: int) -> None:
-    outside = site.home / f"visit-{number}.json"
-    outside.write_text(json.dumps(score(number)))
-    outside.rename(site.drop / outside.name)
+def _written(here: Place, number: int) -> None:
+    write(here.drop, [number])
 
 
-def _yaml(site: Site, number: int) -> None:
-    site.put(f"visit-{number}.yaml", "".join(f"{k}: {json.dumps(v)}\n" for k, v in score(number).items()))
+def _renamed(here: Place, number: int) -> None:
+    write(here.home, [number])
+    (here.home / name_of(number)).rename(here.drop / name_of(number))
 
 
-def _tell(what: str, taken: list[float]) -> None:
-    ranked = sorted(taken)
-    p99 = ranked[min(len(ranked) - 1, round(0.99 * len(ranked)))]
-    median, most = statistics.median(taken), ranked[-1]
-    print(
-        f"{what:<24} n={len(taken):<4} median {median * 1e3:7.1f} ms  p99 {p99 * 1e3:7.1f} ms  max {most * 1e3:7.1f} ms"
-    )
+def _yaml(here: Place, number: int) -> None:
+    lines = (f"{key}: {json.dumps(value)}\n" for key, value in score(number).items())
+    Path(here.drop, name_of(number, ".yaml")).write_text("".join(lines))
 
 
-if __name__ == "__main__":
-    main()
+WAYS: tuple[tuple[str, Drop, int], ...] = (
+    ("JSON written in place", _written, FILES),
+    ("JSON renamed in", _renamed, FILES),
+    ("YAML, quiet period 2 s", _yaml, YAML_FILES),
+)
+
+
+def _row(taken: list[float], files: int) -> tuple[str, ...]:
+    figures = (percentile(taken, 0.5), percentile(taken, 0.99), percentile(taken, 1))
+    return (*map(figure, figures), str(files), str(files - len(taken)))
+
+
+def _checks(way: str, taken: list[float]) -> list[Check]:
+    p50, p99 = percentile(taken, 0.5), percentile(taken, 0.99)
+    if way == "JSON written in place":
+        return [at_most(f"{way}, p50", p50, 5, "ms"), at_most(f"{way}, p99", p99, 20, "ms")]
+    return [at_most(f"{way}, p50", p50, 20, "ms")] if way == "JSON renamed in" else []

@@ -1,0 +1,47 @@
+"""What a process and all that it has started take: CPU and memory, from /proc."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_KIB = re.compile(r"^(VmRSS|VmHWM):\s+(\d+) kB$", re.MULTILINE)
+
+
+def cpu_s(root: int) -> float:
+    """User and system seconds so far of the tree below ``root``, with those of children that have ended."""
+    return sum(sum(map(int, _stat(pid)[11:15])) for pid in _tree(root)) / _TICKS_PER_S
+
+
+def memory_mb(root: int) -> tuple[float, float]:
+    """Resident memory of the tree below ``root`` now, and at most (of each process that is still there), in MB."""
+    now = most = 0
+    for pid in _tree(root):
+        found = dict(_KIB.findall(_read(f"/proc/{pid}/status")))
+        now += int(found.get("VmRSS", 0))
+        most += int(found.get("VmHWM", 0))
+    return now * 1024 / 1e6, most * 1024 / 1e6
+
+
+def _tree(root: int) -> Iterator[int]:
+    """``root`` and what it has started, by the parents that /proc tells."""
+    parents = {int(name): int(_stat(int(name))[1]) for name in os.listdir("/proc") if name.isdigit()}
+    found = [root]
+    for pid in found:
+        yield pid
+        found += [child for child, parent in parents.items() if parent == pid]
+
+
+def _stat(pid: int) -> list[str]:
+    """/proc/PID/stat from its third field on (proc(5)); zeros for a process that has ended."""
+    return (_read(f"/proc/{pid}/stat").rpartition(")")[2] or "0 " * 20).split()
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
