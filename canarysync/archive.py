@@ -17,6 +17,7 @@ from canarysync.folder import filing_places
 from canarysync.ledger import DONE, Entry, Ledger
 from canarysync.model import Problem, Rejection, Score
 from canarysync.moving import Move
+from canarysync.passes import ON_DISK, OnDisk, Pass
 from canarysync.reading import Content
 from canarysync.room import Room
 from canarysync.tree import DatedFolders
@@ -70,7 +71,7 @@ class Archive:
     def _tag(self) -> str:
         return f"{self._now():%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
 
-    def file_away(self, entry: Entry, content: Content | None, details: Details) -> Entry | Unfiled:
+    def file_away(self, entry: Entry, content: Content | None, details: Details) -> Pass[Entry | Unfiled]:
         """Move the file, write the sidecar, make both durable. May be repeated after a crash at any point."""
         done = entry.state in DONE
         try:
@@ -79,11 +80,15 @@ class Archive:
                 try:
                     if done:
                         self._dated.make(move.folder)
-                    filing.file_away(move)
+                    yield from filing.file_away(move)
+                    yield OnDisk(folders=(move.folder,))
+                    with suppress(FileNotFoundError, NotADirectoryError):  # a folder that has gone keeps nothing
+                        yield OnDisk(folders=(move.drop,))
                     break
                 except TargetTaken:  # by a file that someone put there since the name was chosen
                     free = self.done_name(entry.name, entry.changed_at) if done else self.failed_name(entry.name)
                     entry = self._ledger.retarget(entry, free)
+                    yield ON_DISK
             else:
                 return Unfiled("no free name for it")
         except OSError as error:

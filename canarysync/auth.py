@@ -39,6 +39,10 @@ class FixedToken:
         except SetupError as error:
             return HoldApi(f"the token cannot be read: {error.cause}")
 
+    def good(self) -> Token | None:
+        token = self.current()
+        return token if isinstance(token, Token) else None
+
     def in_hand(self) -> Token | None:
         return None  # it may be another one at any time
 
@@ -63,10 +67,12 @@ class ExchangedToken:
         self._refresh = ""
 
     def current(self) -> Token | NoToken:
-        exchanges, token = self._exchanges, self._token
-        if token is not None and not self._is_due(token):
-            return token
-        return self._exchanged_once(exchanges)
+        exchanges = self._exchanges
+        return self.good() or self._exchanged_once(exchanges)
+
+    def good(self) -> Token | None:
+        token = self._token
+        return token if token is not None and not self._is_due(token) else None
 
     def in_hand(self) -> Token | None:
         return self._token

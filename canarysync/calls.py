@@ -38,6 +38,9 @@ class Tokens(Protocol):
     def current(self) -> Token | NoToken:
         """A token that is good as far as we know."""
 
+    def good(self) -> Token | None:
+        """A token that is good as far as we know, if the API need not be asked for it."""
+
     def in_hand(self) -> Token | None:
         """The token that was last got, if there is one; nobody is asked."""
 
@@ -82,6 +85,10 @@ class Calls:
     def token(self) -> Token | NoToken:
         """A token, to be had before an intent is written: without one nothing would be sent."""
         return self._tokens.current()
+
+    def good_token(self) -> Token | None:
+        """The same, at once; None where it has to be asked for."""
+        return self._tokens.good()
 
     def token_in_hand(self) -> Token | None:
         """The token that was last got, without asking for one."""

@@ -82,7 +82,6 @@ class Limit:
     def _end_round(self, now_s: float) -> None:
         # The lower quartile: a round in which every other request had to connect first is not slower by that.
         latency_s = sorted(self._latencies)[len(self._latencies) // 4]
-        share = self._in_flight / len(self._latencies) / self.now
         reached = self._reached
         self._begin_round()
         if latency_s > _NO_BETTER * self._late_s:  # half as many, and no faster: it is not we who make it slow
@@ -95,9 +94,6 @@ class Limit:
             self._late_s = latency_s
             self._doubles = False
             self._change(self.now // 2, now_s)
-        elif share < _BUSY:
-            self._doubles = False
-            self._change(self.now - (share < _IDLE), now_s)
         else:
             self._grow(now_s)
 

@@ -6,9 +6,8 @@ import ctypes
 import errno
 import logging
 import os
-import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -29,68 +28,8 @@ def is_there(path: str | Path) -> bool:
 
 def sync_folder(folder: str | Path) -> None:
     """Make the names in ``folder`` durable. Some network and FUSE mounts refuse this: said once, then accepted.
-
-    Threads that come while another one is at it share the next fsync. Raises OSError, in each of them.
+    Raises OSError.
     """
-    there = os.stat(folder)  # the folder, not its path: another may have been mounted there since
-    _folder_syncs.share((there.st_dev, there.st_ino), lambda: _sync_folder(folder))
-
-
-class _Round:
-    """One fsync for all that came before it began. ``failed`` until it has succeeded."""
-
-    __slots__ = ("failed", "over")
-
-    def __init__(self) -> None:
-        self.over = threading.Event()
-        self.failed: OSError | None = OSError(errno.EIO, "the fsync broke off")
-
-
-class _SharedSyncs:
-    """Many threads make the same folder durable. What one did before an fsync began is covered by it, so that all who
-    come while one is under way need only one more between them; who comes alone waits for nobody."""
-
-    def __init__(self) -> None:
-        self._changing = threading.Lock()
-        self._under_way: dict[object, _Round] = {}
-        self._next: dict[object, _Round] = {}  # not begun yet
-
-    def share(self, key: object, sync: Callable[[], None]) -> None:
-        """Return once a ``sync`` of ``key`` that began after this call has ended. Raises OSError if that one failed."""
-        with self._changing:
-            mine, before = self._next.get(key), self._under_way.get(key)
-            first = mine is None
-            if mine is None:
-                mine = self._next[key] = _Round()
-        if first:
-            self._lead(key, mine, before, sync)
-            return
-        mine.over.wait()
-        if mine.failed is not None:
-            raise OSError(*mine.failed.args)
-
-    def _lead(self, key: object, mine: _Round, before: _Round | None, sync: Callable[[], None]) -> None:
-        """Make the call for all that join until it begins."""
-        if before is not None:
-            before.over.wait()
-        with self._changing:
-            self._under_way[key] = self._next.pop(key)  # who comes from now on is not covered
-        try:
-            sync()
-            mine.failed = None
-        except OSError as error:
-            mine.failed = error
-            raise
-        finally:
-            with self._changing:
-                del self._under_way[key]
-            mine.over.set()
-
-
-_folder_syncs = _SharedSyncs()
-
-
-def _sync_folder(folder: str | Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -126,17 +65,19 @@ def write_new(path: str | Path, content: bytes, temporary: str, mode: int = 0o64
 
     The folder is not synced. Raises FileExistsError when ``path`` is there already.
     """
-    write_new_from(path, lambda fd: write_all(fd, content), temporary, mode)
+    with new_file(path, temporary, mode) as fd:
+        write_all(fd, content)
+        os.fsync(fd)
 
 
-def write_new_from(path: str | Path, fill: Callable[[int], None], temporary: str, mode: int = 0o640) -> None:
-    """Like ``write_new``, with ``fill`` writing the content to a file descriptor."""
+@contextmanager
+def new_file(path: str | Path, temporary: str, mode: int = 0o640) -> Iterator[int]:
+    """Like ``write_new``, for who writes the content to the file descriptor, and fsyncs it, within the block."""
     passing = _beside(path, temporary)
     fd = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         try:
-            fill(fd)
-            os.fsync(fd)
+            yield fd
         finally:
             os.close(fd)
         rename_new(passing, path)

@@ -13,6 +13,7 @@ from typing import Any
 from canarysync import durable
 from canarysync.model import Kind
 from canarysync.moving import Move, drop_leftovers, find, is_the_file, move_out, put_back, temporary_name, unreadable
+from canarysync.passes import OnDisk, Pass
 from canarysync.reading import Content, NotRead, read
 from canarysync.workers import sign_of_life
 
@@ -26,8 +27,9 @@ class TargetTaken(Exception):
     """The reserved name is in use by something that is not ours: another name is needed."""
 
 
-def file_away(move: Move) -> bool:
-    """Steps 4 to 6: sidecar, move, fsync of both folders. Returns whether the file was there to be moved.
+def file_away(move: Move) -> Pass[bool]:
+    """Steps 4 and 5: the sidecar, then the move. Returns whether the file was there to be moved. After it, the target's
+    folder has to be made durable, then the drop folder.
 
     May be repeated after a crash at any point. Nothing is ever overwritten. A stranger that took the file's
     place is left, or put back, in the drop folder. Raises TargetTaken, and OSError as the system gives it.
@@ -35,30 +37,27 @@ def file_away(move: Move) -> bool:
     target = move.place
     ours = _our_sidecar(move)
     if not durable.is_there(target):
-        found = _move(move, target, ours)
+        found = yield from _move(move, target, ours)
     elif is_the_file(move, target):
         if not ours:  # a power cut took its name and left the file's
-            _write_sidecar(move, missing=False, ours=False)
+            yield from _write_sidecar(move, missing=False, ours=False)
         drop_leftovers(move)
         found = True
     elif ours and move.source is not None:  # a crash came before a stranger was put back
         put_back(target, move.source, move.entry_id)
-        found = _move(move, target, ours)
+        found = yield from _move(move, target, ours)
     else:
         raise TargetTaken
-    durable.sync_folder(move.folder)
-    with suppress(FileNotFoundError, NotADirectoryError):  # from a folder that has gone, nothing is to be kept
-        durable.sync_folder(move.drop)
     return found
 
 
-def _move(move: Move, target: str, ours: bool) -> bool:
+def _move(move: Move, target: str, ours: bool) -> Pass[bool]:
     """Put the file at ``target``, with its sidecar before it; False when there is nothing to put there."""
     here = find(move)
     found = here is not None or move.content is not None
     if here is None:
         _check_present(move)
-    _write_sidecar(move, missing=not found, ours=ours)
+    yield from _write_sidecar(move, missing=not found, ours=ours)
     try:
         if here is not None and move_out(move, here, target):
             return True
@@ -70,7 +69,7 @@ def _move(move: Move, target: str, ours: bool) -> bool:
         os.unlink(move.sidecar_place)
         raise TargetTaken from None
     if here is not None:  # it was there a moment ago: say in the sidecar that it is not any more
-        _write_sidecar(move, missing=True, ours=True)
+        yield from _write_sidecar(move, missing=True, ours=True)
     return False
 
 
@@ -102,14 +101,16 @@ def _sidecar_at(path: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _write_sidecar(move: Move, *, missing: bool, ours: bool) -> None:
+def _write_sidecar(move: Move, *, missing: bool, ours: bool) -> Pass[None]:
     path, content = move.sidecar_place, move.sidecar(missing)
     if ours:
         # Ours from before a crash; what it says of the file may have changed since.
         durable.replace(path, content, move.temporary)
         return
     try:
-        durable.write_new(path, content, move.temporary)
+        with durable.new_file(path, move.temporary) as fd:
+            durable.write_all(fd, content)
+            yield OnDisk(files=(fd,))
     except FileExistsError:
         raise TargetTaken from None
 

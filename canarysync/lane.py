@@ -15,6 +15,7 @@ from typing import NamedTuple
 from canarysync import filing, moving, reading
 from canarysync.candidates import ERROR_SUFFIX, Matcher
 from canarysync.config import Route
+from canarysync.crew import Crew
 from canarysync.discover import Scan, Watch
 from canarysync.errors import CanarysyncError, LedgerError, from_os, told
 from canarysync.folder import GONE, Claims, FolderGone, absence, route_id_in, take
@@ -25,11 +26,13 @@ from canarysync.logs import event, where
 from canarysync.model import Observation
 from canarysync.mounts import mount_at
 from canarysync.outcomes import FOLDER_GONE_WAIT_S, Tools
+from canarysync.passes import ON_DISK, Pass
 from canarysync.pipeline import Pipeline
 from canarysync.recovery import recover
 from canarysync.retention import Retention
 from canarysync.settle import Wait, quiet_period_s, settle, unchanged_since
 from canarysync.step import Outcome, Step
+from canarysync.workers import Task
 
 _log = logging.getLogger(__name__)
 
@@ -83,11 +86,13 @@ class Lane:
         route: Route,
         tools: Tools,
         hint: Callable[[str], None],
+        lend: Callable[[Callable[[], None]], None],
         *,
         watching: bool,
         claims: Claims | None = None,
     ) -> None:
-        """``hint`` is told the names that something happened to; ``claims`` are those of all routes together."""
+        """``hint`` is told the names that something happened to; ``lend`` lets a worker do something; ``claims`` are
+        those of all routes together."""
         self.route = route
         self.skipped: dict[str, int] = {}
         self.hold: Hold | None = None
@@ -106,6 +111,7 @@ class Lane:
         self._watch: Watch | None = None
         self._pipeline: Pipeline | None = None
         self._retention: Retention | None = None
+        self._crew = Crew(tools.ledger.gather, lend)
         self._scan: tuple[Scan, Iterator[str]] | None = None
         self._swept = False
         self._network = False
@@ -301,10 +307,16 @@ class Lane:
             event(_log, logging.WARNING, "the route is released, and goes on", route=self.route.name)
         self.hold = hold
 
-    def visit(self, key: Key, since: Observation | None, may_send: bool) -> Visit:
-        """One pass for ``key``, and nothing that goes wrong in it goes any further: the per-file guard."""
+    def visit(self, key: Key, since: Observation | None, may_send: bool, done: Callable[[Visit], None]) -> Task:
+        """Begin a pass for ``key``; ``done`` is called with what came of it, in a worker."""
+        return self._crew.begin(self._guarded(key, since, may_send), done)
+
+    def _guarded(self, key: Key, since: Observation | None, may_send: bool) -> Pass[Visit]:
+        """Nothing that goes wrong in it goes any further."""
         try:
-            return self._visit(key, since, may_send)
+            visit = yield from self._visit(key, since, may_send)
+            yield ON_DISK
+            return visit
         except LedgerError as error:
             return Visit(Step(Outcome.DEFERRED, told(error), _LEDGER_WAIT_S, trouble=True), since)
         except OSError as error:
@@ -313,18 +325,18 @@ class Lane:
         except Exception as error:
             return Visit(Step(Outcome.DEFERRED, f"a defect: {where(error)}", _DEFECT_WAIT_S, trouble=True), since)
 
-    def _visit(self, key: Key, since: Observation | None, may_send: bool) -> Visit:
+    def _visit(self, key: Key, since: Observation | None, may_send: bool) -> Pass[Visit]:
         pipeline = self._pipeline
         if pipeline is None or not self.present():
             return Visit(Step(Outcome.UNSETTLED, "the drop folder is gone", FOLDER_GONE_WAIT_S), since)
         if key.entry_id is not None:
-            return Visit(pipeline.resume(key.entry_id, may_send=may_send), None)
+            return Visit((yield from pipeline.resume(key.entry_id, may_send=may_send)), None)
         now_s = time.monotonic()
         kind, signature = reading.look(f"{self._drop}/{key.name}", by_open=self._network)
         since = unchanged_since(since, Observation(key.name, kind, now_s, signature))
         state = settle(since, now_s, self.quiet_s)
         waiting = isinstance(state, Wait)
-        step = pipeline.process(key.name, settled=not waiting, may_send=may_send)
+        step = yield from pipeline.process(key.name, settled=not waiting, may_send=may_send)
         if step.outcome is Outcome.UNSETTLED:
             until_s = state.until_s if isinstance(state, Wait) else now_s + self.quiet_s
             step = Step(Outcome.UNSETTLED, "until it is quiet", max(until_s - time.monotonic(), 0.0))

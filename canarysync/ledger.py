@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -186,13 +187,24 @@ class Counts:
     codes: Mapping[str, int]
 
 
+class Notes(Protocol):
+    """What was changed in one ``gather``."""
+
+    def settle(self) -> None:
+        """Return once it is on disk. Raises LedgerError where it is not: then none of it was recorded."""
+
+
 class Ledger(Protocol):
     """The durable record. Every method that changes something returns only once it is on disk,
-    except ``filed``, which rides on the next commit. Safe to call from many threads.
+    except ``filed``, which rides on the next commit, and within ``gather``. Safe to call from many threads.
 
     Raises ``errors.LedgerError`` when it cannot record, and then has recorded nothing. Times are aware UTC.
     An entry changes only along ``LEGAL``, until a ledger turns out to know too little (``take_in``, ``suspect``).
     """
+
+    def gather(self) -> AbstractContextManager[Notes]:
+        """Within it, what this thread changes need not be on disk before ``Notes.settle``, and shares a commit with
+        what others change meanwhile."""
 
     def route_id(self, name: str) -> str | None:
         """The id of a route, by which its drop folder is known; None before its first start."""
@@ -338,7 +350,7 @@ class Ledger(Protocol):
         entry of such a fingerprint until then. May be repeated."""
 
     def flush(self) -> None:
-        """Commit what rides on the next commit, when there may not be one soon."""
+        """Commit what rides on the next commit, and what is not settled, when there may not be one soon."""
 
     def close(self) -> None:
         """Let go of the database."""

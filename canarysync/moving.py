@@ -183,7 +183,9 @@ def _copy(move: Move, taken: str, target: str) -> None:
     if os.path.islink(taken):
         os.symlink(os.readlink(taken), target)
     else:
-        durable.write_new_from(target, lambda fd: _copy_bytes(move, taken, fd), move.temporary)
+        with durable.new_file(target, move.temporary) as fd:
+            _copy_bytes(move, taken, fd)
+            os.fsync(fd)
 
 
 class _Stranger(Exception):

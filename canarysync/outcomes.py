@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from canarysync.answers import Deferred, HoldApi, Unreachable
 from canarysync.archive import Archive, Details, Unfiled
@@ -13,6 +14,7 @@ from canarysync.config import DoubtPolicy, Route
 from canarysync.errors import UuidOwned
 from canarysync.ledger import DONE, Draft, Entry, Ledger
 from canarysync.model import Code, Held, Moment, Proof, Rejection, Score, State
+from canarysync.passes import ON_DISK, Pass, ask
 from canarysync.readback import possible_duplicate
 from canarysync.reading import Content
 from canarysync.retry import RETRY_AFTER_MOST_S, GiveUp, backoff_s, next_attempt
@@ -73,7 +75,7 @@ class Outcomes:
 
     # --- ends ----------------------------------------------------------------------------------------
 
-    def uploaded(self, entry: Entry, uuid: str, proof: Proof, valid: Valid | None) -> Step:
+    def uploaded(self, entry: Entry, uuid: str, proof: Proof, valid: Valid | None) -> Pass[Step]:
         """Step 3, the proof on disk; then the move. ``valid`` is None when the file is gone."""
         now = self._now()
         target = self._archive.done_name(entry.name, now)
@@ -84,34 +86,35 @@ class Outcomes:
                 return self.held(entry, Held.OWNED)
             if proof is Proof.PERSON:
                 entry = self._ledger.share(entry, uuid, target, now)
-                return self.file_away(entry, *_parts(valid))
+                return (yield from self.file_away(entry, *_parts(valid)))
             return self.in_doubt(entry, "another file was given this score", self.backoff_s(entry))
-        step = self.file_away(entry, *_parts(valid))
+        step = yield from self.file_away(entry, *_parts(valid))
         return step if step.api is not None or proof is Proof.PERSON else replace(step, api=ApiUp())
 
-    def duplicate(self, draft: Draft, owner: Entry, valid: Valid) -> Step:
+    def duplicate(self, draft: Draft, owner: Entry, valid: Valid) -> Pass[Step]:
         """``owner`` has uploaded this very score: its uuid is this file's uuid too."""
         now = self._now()
         entry = self._ledger.duplicate(draft, owner, self._archive.done_name(draft.name, now), now)
-        return self.file_away(entry, valid.content, valid.score)
+        return (yield from self.file_away(entry, valid.content, valid.score))
 
-    def rejected(self, draft: Draft, rejection: Rejection, content: Content | None) -> Step:
+    def rejected(self, draft: Draft, rejection: Rejection, content: Content | None) -> Pass[Step]:
         """Our own no, with all its problems."""
         target = self._archive.failed_name(draft.name)
         entry = self._ledger.fail(draft, State.REJECTED, rejection.code, None, target, self._now())
-        return self.file_away(entry, content, rejection)
+        return (yield from self.file_away(entry, content, rejection))
 
-    def refused(self, entry: Entry, status: int | None, valid: Valid | None, details: Details) -> Step:
+    def refused(self, entry: Entry, status: int | None, valid: Valid | None, details: Details) -> Pass[Step]:
         """The server's no."""
-        return self._failed(entry, State.REFUSED, Code.REFUSED, status, valid, details)
+        return (yield from self._failed(entry, State.REFUSED, Code.REFUSED, status, valid, details))
 
     def _failed(
         self, entry: Entry, state: State, code: Code, status: int | None, valid: Valid | None, details: Details
-    ) -> Step:
+    ) -> Pass[Step]:
         target = self._archive.failed_name(entry.name)
         entry = self._ledger.fail(entry, state, code, status, target, self._now())
         content = valid.content if valid else None
-        return replace(self.file_away(entry, content, details), api=ApiUp())
+        step = yield from self.file_away(entry, content, details)
+        return replace(step, api=ApiUp())
 
     def withdrawn(self, entry: Entry, reason: str) -> Step:
         """Its file was taken back, and the API does not have it."""
@@ -120,13 +123,13 @@ class Outcomes:
 
     # --- waiting -------------------------------------------------------------------------------------
 
-    def deferred(self, entry: Entry, verdict: Deferred, valid: Valid) -> Step:
+    def deferred(self, entry: Entry, verdict: Deferred, valid: Valid) -> Pass[Step]:
         """Not taken, and worth another try: this file's turn comes again after its backoff."""
         now = self._now()
         pause_s = verdict.retry_after_s
         again = next_attempt(self._route.retry, entry.attempts, entry.created_at, now, self._chance(), pause_s)
         if isinstance(again, GiveUp):
-            return self._failed(entry, State.GAVE_UP, Code.GAVE_UP, None, valid, valid.score)
+            return (yield from self._failed(entry, State.GAVE_UP, Code.GAVE_UP, None, valid, valid.score))
         entry = self._ledger.defer(entry, verdict.reason, again.at, now, forbidden=verdict.forbidden)
         return Step(Outcome.DEFERRED, verdict.reason, (again.at - now).total_seconds(), ApiUp(), entry=entry)
 
@@ -202,27 +205,28 @@ class Outcomes:
         FileNotFoundError where it is noticed that it is not there."""
         return self._archive.obstacle(name)
 
-    def file_away(self, entry: Entry, content: Content | None, details: Details) -> Step:
+    def file_away(self, entry: Entry, content: Content | None, details: Details) -> Pass[Step]:
         """Steps 4 to 6; a failed move is tried again, and never leads to another sending."""
         if not self._present():  # the file is not gone, its folder is: nothing may be filed in its stead
             return Step(Outcome.DEFERRED, "the drop folder is gone", FOLDER_GONE_WAIT_S, entry=entry, trouble=True)
         if entry.resent and entry.proof is not None:
-            checked = self._check_for_twins(entry)
+            checked = yield from self._check_for_twins(entry)
             if isinstance(checked, Step):
                 return checked
             entry = checked
-        filed = self._archive.file_away(entry, content, details)
+        yield ON_DISK  # what is in done/ or failed/ is known to the ledger as such
+        filed = yield from self._archive.file_away(entry, content, details)
         if isinstance(filed, Unfiled):
             return Step(Outcome.DEFERRED, filed.reason, self.aged_backoff_s(entry), entry=entry, trouble=True)
         outcome = Outcome(outcome_of(filed)) if filed.state in DONE else Outcome.FAILED
         return Step(outcome, str(filed.code or ""), entry=filed, more=self._archive.is_there(entry))
 
-    def _check_for_twins(self, entry: Entry) -> Entry | Step:
+    def _check_for_twins(self, entry: Entry) -> Pass[Entry | Step]:
         """Sent twice after all? Look once more; where that is not to be known at all, the receipt says so too."""
         assert entry.assessment_id is not None
         assert entry.identity is not None
         assert entry.uuid is not None
-        listed = self._calls.listing(entry.assessment_id)
+        listed = yield from ask(partial(self._calls.listing, entry.assessment_id))
         if isinstance(listed, HoldApi | Unreachable) or (isinstance(listed, Deferred) and listed.everyone):
             return self.no_look(entry, listed)
         if isinstance(listed, Deferred | Unreadable) and not self.stands_long(entry):

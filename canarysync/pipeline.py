@@ -3,7 +3,8 @@
     read → validate → intend → PUT → uploaded → file away          (the happy way through ``Pipeline.process``)
 
 Every pass does what can be done now and says how far it came, as a ``Step``; whoever calls (daemon/) comes back
-when the step says so. Nothing here loops, sleeps, or knows SQL or HTTP. Two rules keep every promise:
+when the step says so. Nothing here loops, sleeps, or knows SQL or HTTP. A pass is a generator: where it has to wait,
+for the disk or the API, it yields, and others go on (passes.py). Two rules keep every promise:
 
 * the ledger has the *intent* on disk before a request leaves, and the *outcome* before the file is moved;
 * an entry that may have been sent (in doubt) is looked for at the API before anything is sent again.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from canarysync import reading
 from canarysync.answers import Deferred, HoldApi, InDoubt, Refused, Unreachable, Uploaded
@@ -35,6 +37,7 @@ from canarysync.model import (
 )
 from canarysync.outcomes import FOLDER_GONE_WAIT_S, UNREADABLE, Outcomes, Tools, Valid, api_trouble
 from canarysync.parse import parse
+from canarysync.passes import Pass, ask
 from canarysync.readback import Absent, Adopt, LookAgain, Near, judge_look
 from canarysync.reading import Content, NotRead
 from canarysync.sidecar import message_for
@@ -69,7 +72,7 @@ class Pipeline:
 
     # --- the two kinds of pass -----------------------------------------------------------------------
 
-    def process(self, name: str, *, settled: bool, may_send: bool) -> Step:
+    def process(self, name: str, *, settled: bool, may_send: bool) -> Pass[Step]:
         """One pass over ``drop/name``.
 
         ``settled``: it did not change for the quiet period; only then may it be rejected. ``may_send``: the
@@ -77,7 +80,7 @@ class Pipeline:
         """
         entry = self._ledger.open_entry(self._route_id, name)
         if entry is not None and entry.state in DECIDED:
-            return self._finish(entry, may_send=may_send)
+            return (yield from self._finish(entry, may_send=may_send))
         if self._on_hold():
             return Step(Outcome.ON_HOLD)
         if not settled and syntax_of(name) is Syntax.YAML:
@@ -87,29 +90,34 @@ class Pipeline:
             return self._not_read(entry, found)
         verdict = self._judge(name, found)
         if isinstance(verdict, Rejection):
-            return self._reject(name, entry, found, verdict) if settled else Step(Outcome.UNSETTLED)
+            if not settled:
+                return Step(Outcome.UNSETTLED)
+            return (yield from self._reject(name, entry, found, verdict))
         if entry is None or _says_the_same(entry, verdict.score):
-            return self._advance(name, entry, verdict, may_send=may_send)
+            return (yield from self._advance(name, entry, verdict, may_send=may_send))
         parted = self._part(entry)
-        return replace(self._advance(name, None, verdict, may_send=may_send), parted=parted)
+        step = yield from self._advance(name, None, verdict, may_send=may_send)
+        return replace(step, parted=parted)
 
-    def resume(self, entry_id: str, *, may_send: bool) -> Step:
+    def resume(self, entry_id: str, *, may_send: bool) -> Pass[Step]:
         """One pass for a detached entry: its file is gone or changed, but its score may be at the API."""
         entry = self._ledger.entry(entry_id)
         if entry.state in DECIDED:
-            return self._finish(entry, may_send=may_send)
+            return (yield from self._finish(entry, may_send=may_send))
         if self._on_hold():
             return Step(Outcome.ON_HOLD)
         waiting = self._outcomes.too_early(entry)
         if waiting is not None:
             return waiting
-        return self._settle_doubt(entry, None) if may_send else Step(Outcome.BLOCKED, entry=entry)
+        if not may_send:
+            return Step(Outcome.BLOCKED, entry=entry)
+        return (yield from self._settle_doubt(entry, None))
 
     def _on_hold(self) -> bool:
         """Whether a person has stopped the route. Asked at every pass, so that a hold works at once."""
         return self._ledger.hold_on(self._route_id) is not None
 
-    def _finish(self, entry: Entry, *, may_send: bool) -> Step:
+    def _finish(self, entry: Entry, *, may_send: bool) -> Pass[Step]:
         """The outcome is known since an earlier pass; only the move is left, and perhaps the look for twins."""
         if entry.resent and entry.proof is not None and not may_send:
             return Step(Outcome.BLOCKED, entry=entry)
@@ -117,9 +125,10 @@ class Pipeline:
         if not entry.detached:
             found = reading.read(self._path(entry.name), self._route.max_size_bytes)
         if not isinstance(found, Content) or found.sha256 != entry.sha256:
-            return self._outcomes.file_away(entry, None, None)
+            return (yield from self._outcomes.file_away(entry, None, None))
         verdict = self._judge(entry.name, found)
-        return self._outcomes.file_away(entry, found, verdict if isinstance(verdict, Rejection) else verdict.score)
+        details = verdict if isinstance(verdict, Rejection) else verdict.score
+        return (yield from self._outcomes.file_away(entry, found, details))
 
     def _path(self, name: str) -> str:
         return f"{self._drop}/{name}"
@@ -159,11 +168,11 @@ class Pipeline:
             return entry
         return self._ledger.detach(entry, self._now())
 
-    def _reject(self, name: str, entry: Entry | None, found: Content | NotRead, rejection: Rejection) -> Step:
+    def _reject(self, name: str, entry: Entry | None, found: Content | NotRead, rejection: Rejection) -> Pass[Step]:
         """Our own no: recorded, then filed in failed/ with all its problems."""
         parted = self._part(entry) if entry is not None else None
         content = found if isinstance(found, Content) else None
-        step = self._outcomes.rejected(self._draft(name, found, None), rejection, content)
+        step = yield from self._outcomes.rejected(self._draft(name, found, None), rejection, content)
         return replace(step, parted=parted)
 
     def _draft(self, name: str, found: Content | NotRead, score: Score | None) -> Draft:
@@ -178,7 +187,7 @@ class Pipeline:
 
     # --- sending -------------------------------------------------------------------------------------
 
-    def _advance(self, name: str, entry: Entry | None, valid: Valid, *, may_send: bool) -> Step:
+    def _advance(self, name: str, entry: Entry | None, valid: Valid, *, may_send: bool) -> Pass[Step]:
         """A valid score: do the next thing that its entry allows."""
         if entry is not None:
             if entry.sha256 != valid.content.sha256:
@@ -195,84 +204,84 @@ class Pipeline:
         if not may_send:
             return Step(Outcome.BLOCKED, entry=entry)
         if entry is not None and entry.state is not State.DEFERRED:
-            return self._settle_doubt(entry, valid)
-        return self._send(name, entry, valid)
+            return (yield from self._settle_doubt(entry, valid))
+        return (yield from self._send(name, entry, valid))
 
     def _send(
         self, name: str, entry: Entry | None, valid: Valid, *, resent: bool = False, unsure: bool = False
-    ) -> Step:
+    ) -> Pass[Step]:
         """Steps 0 to 2: the token, the file and the intent on disk, the request. ``unsure``: an earlier request may
         have been taken, and nobody can look."""
-        token = self._calls.token()
+        token = self._calls.good_token() or (yield from ask(self._calls.token))
         if not isinstance(token, Token):
             return api_trouble(token, entry)
         try:
-            reading.sync(self._path(name))
+            yield from reading.sync(self._path(name))
         except FileNotFoundError:
             return self._not_read(entry, NotRead(Kind.MISSING))
         if entry is not None:
             entry = self._ledger.intend_again(entry, self._now(), resent=resent)
-            return self._put(entry, valid, token, unsure=unsure)
+            return (yield from self._put(entry, valid, token, unsure=unsure))
         claim = self._ledger.intend(self._draft(name, valid.content, valid.score), self._now())
         if isinstance(claim, Taken):
-            return self._twin(name, claim.owner, valid)
+            return (yield from self._twin(name, claim.owner, valid))
         if claim.entry.state is State.IN_DOUBT:  # it waited while the ledger was lost: perhaps it was sent before
-            return self._look(claim.entry, valid)
-        return self._put(claim.entry, valid, token)
+            return (yield from self._look(claim.entry, valid))
+        return (yield from self._put(claim.entry, valid, token))
 
-    def _put(self, entry: Entry, valid: Valid, token: Token, *, unsure: bool = False) -> Step:
+    def _put(self, entry: Entry, valid: Valid, token: Token, *, unsure: bool = False) -> Pass[Step]:
         """The request, and what its answer means for the entry."""
-        verdict = self._calls.put(valid.score, token, entry.forbidden)
+        verdict = yield from ask(partial(self._calls.put, valid.score, token, entry.forbidden))
         if unsure and isinstance(verdict, Deferred | Unreachable | HoldApi):
             # This request was not taken; of the one before, as little is known as ever.
             step = self._outcomes.in_doubt(entry, verdict.reason, self._outcomes.backoff_s(entry))
             return replace(step, api=api_trouble(verdict, entry).api)
         match verdict:
             case Uploaded(uuid):
-                return self._outcomes.uploaded(entry, uuid, Proof.RESPONSE, valid)
+                return (yield from self._outcomes.uploaded(entry, uuid, Proof.RESPONSE, valid))
             case Refused():
-                return self._refused(entry, verdict, valid)
+                return (yield from self._refused(entry, verdict, valid))
             case InDoubt(reason):
                 return self._outcomes.in_doubt(entry, reason, self._outcomes.backoff_s(entry))
             case Deferred(everyone=False):
-                return self._outcomes.deferred(entry, verdict, valid)
+                return (yield from self._outcomes.deferred(entry, verdict, valid))
             case Deferred() | Unreachable() | HoldApi():
                 return self._outcomes.not_taken(entry, verdict)
 
-    def _refused(self, entry: Entry, refused: Refused, valid: Valid) -> Step:
+    def _refused(self, entry: Entry, refused: Refused, valid: Valid) -> Pass[Step]:
         """The server's no. To a second sending it may mean "it is there": look before believing it."""
         if not entry.resent:
-            return self._outcomes.refused(entry, refused.status, valid, refused)
+            return (yield from self._outcomes.refused(entry, refused.status, valid, refused))
         doubt = self._outcomes.in_doubt(entry, "refused at a second sending", 0.0, status=refused.status)
         assert doubt.entry is not None
-        return self._look(doubt.entry, valid, refused)
+        return (yield from self._look(doubt.entry, valid, refused))
 
-    def _twin(self, name: str, owner: Entry, valid: Valid) -> Step:
+    def _twin(self, name: str, owner: Entry, valid: Valid) -> Pass[Step]:
         """Another file says the same score: its outcome will be this file's outcome too."""
         if owner.state is not State.UPLOADED:
             reason = "another file with this score is " + ("held for a person" if owner.held else "on its way")
             return Step(Outcome.TWIN, reason, TWIN_WAIT_S, held=owner.held is not None, entry=owner)
-        return self._outcomes.duplicate(self._draft(name, valid.content, valid.score), owner, valid)
+        return (yield from self._outcomes.duplicate(self._draft(name, valid.content, valid.score), owner, valid))
 
     # --- in doubt ------------------------------------------------------------------------------------
 
-    def _settle_doubt(self, entry: Entry, valid: Valid | None) -> Step:
+    def _settle_doubt(self, entry: Entry, valid: Valid | None) -> Pass[Step]:
         """What a person decided (`canarysync resolve`), or else what the API says. ``valid`` is None when the file is
         gone."""
         if entry.resolution is None:
-            return self._look(entry, valid)
+            return (yield from self._look(entry, valid))
         if entry.resolution == SEND_AGAIN:
-            return self._send_again(entry, valid)
-        return self._outcomes.uploaded(entry, entry.resolution, Proof.PERSON, valid)
+            return (yield from self._send_again(entry, valid))
+        return (yield from self._outcomes.uploaded(entry, entry.resolution, Proof.PERSON, valid))
 
-    def _look(self, entry: Entry, valid: Valid | None, refused: Refused | None = None) -> Step:
+    def _look(self, entry: Entry, valid: Valid | None, refused: Refused | None = None) -> Pass[Step]:
         """Ask the API whether a score in doubt is there. ``valid`` is None when its file is gone."""
         assert entry.assessment_id is not None
         assert entry.identity is not None
         asked = self._moment()
-        listed = self._calls.listing(entry.assessment_id)
+        listed = yield from ask(partial(self._calls.listing, entry.assessment_id))
         if isinstance(listed, Unanswerable):
-            return self._unanswerable(entry, valid)
+            return (yield from self._unanswerable(entry, valid))
         if isinstance(listed, Unreadable):
             return self._unreadable(entry)
         if not isinstance(listed, list):
@@ -286,7 +295,7 @@ class Pipeline:
                     self._in_doubt(entry), Deferred("a like score is on its way", TWIN_WAIT_S)
                 )
             case Adopt(uuid):
-                return self._outcomes.uploaded(entry, uuid, Proof.READ_BACK, valid)
+                return (yield from self._outcomes.uploaded(entry, uuid, Proof.READ_BACK, valid))
             case Near():
                 return self._outcomes.held(entry, Held.NEAR)
             case LookAgain() | Absent() if entry.held is Held.OWNED:
@@ -295,24 +304,24 @@ class Pipeline:
             case Absent() if entry.status is not None:
                 # Refused at a second sending, and not there at two looks: now the refusal is believed.
                 details = refused or (valid.score if valid else None)
-                return self._outcomes.refused(entry, entry.status, valid, details)
+                return (yield from self._outcomes.refused(entry, entry.status, valid, details))
             case LookAgain(after_s, first):
                 first_look = self._moment() if first else entry.first_look
                 return self._outcomes.in_doubt(entry, "not there at the first look", after_s, first_look=first_look)
             case Absent():
-                return self._send_again(entry, valid)
+                return (yield from self._send_again(entry, valid))
 
-    def _send_again(self, entry: Entry, valid: Valid | None) -> Step:
+    def _send_again(self, entry: Entry, valid: Valid | None) -> Pass[Step]:
         """It was never taken, or a person says so. Without its bytes nothing is left to send."""
         if valid is not None:
-            return self._send(entry.name, entry, valid, resent=True)
+            return (yield from self._send(entry.name, entry, valid, resent=True))
         step = self._outcomes.withdrawn(entry, "taken back; the API does not have it")
         return replace(step, api=ApiUp())
 
-    def _unanswerable(self, entry: Entry, valid: Valid | None) -> Step:
+    def _unanswerable(self, entry: Entry, valid: Valid | None) -> Pass[Step]:
         """The API lists no scores to us: the route's policy decides."""
         if self._route.in_doubt is DoubtPolicy.RESEND and valid is not None and entry.status is None:
-            return self._send(entry.name, self._in_doubt(entry), valid, resent=True, unsure=True)
+            return (yield from self._send(entry.name, self._in_doubt(entry), valid, resent=True, unsure=True))
         return self._outcomes.held(entry, Held.UNANSWERABLE)
 
     def _unreadable(self, entry: Entry) -> Step:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from canarysync.model import Kind, Signature
+from canarysync.passes import OnDisk, Pass
 
 CHUNK_BYTES = 1 << 20
 
@@ -100,11 +101,11 @@ def _signature(seen: os.stat_result) -> Signature:
     return Signature(seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_dev)
 
 
-def sync(path: str | Path) -> None:
-    """fsync the file itself: what is sent has to be what a power cut leaves."""
+def sync(path: str | Path) -> Pass[None]:
+    """See to it that the file itself is on disk: what is sent has to be what a power cut leaves."""
     fd = open_safely(path)
     try:
-        os.fsync(fd)
+        yield OnDisk(files=(fd,))
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.EROFS):
             raise

@@ -35,6 +35,12 @@ class Task:
 _this_thread = threading.local()  # .task: the Task that it is at
 
 
+def act_for(task: Task) -> None:
+    """From now on this thread is at ``task``, which thereby gives a sign of life."""
+    _this_thread.task = task
+    sign_of_life()
+
+
 def sign_of_life() -> None:
     """Said by a long job on its way. In any other thread it means nothing."""
     _heard_at(time.monotonic())
@@ -62,7 +68,7 @@ class Workers(Generic[R]):
     that there are not too many: one that waits for a dead file system keeps its thread, and nothing can end it."""
 
     def __init__(self, hand_in: Callable[[R], None]) -> None:
-        self._jobs: SimpleQueue[tuple[Task, Callable[[], R]] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[Task, Callable[[], None]] | None] = SimpleQueue()
         self._hand_in = hand_in
         self._threads: list[threading.Thread] = []
         self._changing = threading.Lock()
@@ -71,13 +77,19 @@ class Workers(Generic[R]):
 
     def do(self, job: Callable[[], R]) -> Task:
         """Let a free thread do ``job``, or a new one; only where the system gives no more of them, one that gets free.
-        Only for one thread, the loop's. Raises IoTrouble where there is no thread at all."""
+        Raises IoTrouble where there is no thread at all."""
+        return self._give(lambda: self._hand_in(job()))
+
+    def lend(self, job: Callable[[], None]) -> None:
+        """The same for what hands in nothing."""
+        self._give(job)
+
+    def _give(self, job: Callable[[], None]) -> Task:
+        task = Task()
         with self._changing:
             self._under_way += 1
-            wanted = self._under_way
-        if wanted > len(self._threads):
-            self._hire(wanted)
-        task = Task()
+            if self._under_way > len(self._threads):
+                self._hire(self._under_way)
         self._jobs.put((task, job))
         return task
 
@@ -112,9 +124,7 @@ class Workers(Generic[R]):
     def _work(self) -> None:
         while (given := self._jobs.get()) is not None:
             task, job = given
-            _this_thread.task = task
-            sign_of_life()
-            result = job()
+            act_for(task)
+            job()
             with self._changing:
                 self._under_way -= 1
-            self._hand_in(result)

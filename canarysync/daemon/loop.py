@@ -71,14 +71,14 @@ class Daemon:
         config now has it, or raises CanarysyncError. ``publish`` is given word of it all for others, now and then."""
         self._inbox: SimpleQueue[Message] = SimpleQueue()
         self._workers: Workers[Message] = Workers(self._inbox.put)
-        self._roster = Roster(self._workers.do, self._hint, watching=not once)
+        self._roster = Roster(self._workers.do, self._workers.lend, self._hint, watching=not once)
         self._roster.change(work.routes, work.tools)
         self._desks = self._roster.desks
         self._work = work
         self._past: list[Work] = []
         self._reporter = Reporter(observer)
         self._ledger, self._now = work.tools.ledger, work.tools.now
-        self._visits = Visits(self._desks, self._workers.do, self._reporter, self._now)
+        self._visits = Visits(self._desks, self._inbox.put, self._reporter, self._now)
         self._visits.pace(work.traffic, work.concurrency, work.rate_per_s)
         self._heart = Heartbeat(notifier or Notifier({}))
         self._word = Word(self._desks, self._visits, self._now, publish, once=once)

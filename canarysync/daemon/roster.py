@@ -55,17 +55,21 @@ class Closed:
 
 
 Do = Callable[[Callable[[], Opened | Scanned | Answered | Closed]], Task]
-"""Let a worker do a job."""
+"""Let a worker do a job, and hand in what came of it."""
+
+Lend = Callable[[Callable[[], None]], None]
+"""Let a worker do a job that hands in nothing."""
 
 
 class Roster:
     """``desks`` are the routes of the config, in its order; ``leaving`` those that were, as long as they have anything
     in hand: it is finished, and nothing new is begun."""
 
-    def __init__(self, do: Do, hint: Callable[[Desk, str], None], *, watching: bool) -> None:
+    def __init__(self, do: Do, lend: Lend, hint: Callable[[Desk, str], None], *, watching: bool) -> None:
         self.desks: list[Desk] = []
         self.leaving: list[Desk] = []
         self._do = do
+        self._lend = lend
         self._hint = hint
         self._watching = watching
         self._claims = Claims()
@@ -80,8 +84,10 @@ class Roster:
         self.desks[:] = [staying.get(route) or self._desk(route, tools) for route in routes]
 
     def _desk(self, route: Route, tools: Tools) -> Desk:
-        lane = Lane(route, tools, lambda name: self._hint(desk, name), watching=self._watching, claims=self._claims)
-        desk = Desk(lane)
+        def hint(name: str) -> None:
+            self._hint(desk, name)
+
+        desk = Desk(Lane(route, tools, hint, self._lend, watching=self._watching, claims=self._claims))
         return desk
 
     def let_go(self) -> None:

@@ -20,7 +20,6 @@ from canarysync.report import API, Reporter
 from canarysync.step import ApiDown, ApiUp, Outcome, Step
 from canarysync.tracks import Track
 from canarysync.traffic import Traffic
-from canarysync.workers import Task
 
 _log = logging.getLogger(__name__)
 
@@ -35,16 +34,19 @@ class Visited(NamedTuple):
     visit: Visit
 
 
-Start = Callable[[Callable[[], Visited]], Task]
-"""Let a worker make a visit."""
-
-
 class Visits:
     """The visits of all ``desks`` (which may change), so many at a time as ``limit`` says; and the API's gate."""
 
-    def __init__(self, desks: Sequence[Desk], start: Start, reporter: Reporter, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        desks: Sequence[Desk],
+        hand_in: Callable[[Visited], None],
+        reporter: Reporter,
+        now: Callable[[], datetime],
+    ) -> None:
+        """``hand_in`` is called in a worker, for each visit that has ended."""
         self._desks = desks
-        self._start = start
+        self._hand_in = hand_in
         self._reporter = reporter
         self._now = now
         self.limit = Limit()
@@ -168,7 +170,7 @@ class Visits:
         if may_send and self._bucket is not None:
             self._bucket.spend()
         lane, since = desk.lane, track.since
-        desk.visits[key] = self._start(lambda: Visited(desk, key, lane.visit(key, since, may_send)))
+        desk.visits[key] = lane.visit(key, since, may_send, lambda visit: self._hand_in(Visited(desk, key, visit)))
 
     # --- in ------------------------------------------------------------------------------------------
 

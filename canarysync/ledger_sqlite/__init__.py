@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Self
 from canarysync.errors import LedgerError, SetupError, UuidOwned
 from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Filed, Happened, Hold, Past, Taken
 from canarysync.ledger_sqlite import recovery
-from canarysync.ledger_sqlite.database import NEW_ID_SQL, ROOM_BYTES, Access, Database, owning_sql
+from canarysync.ledger_sqlite.database import NEW_ID_SQL, ROOM_BYTES, Access, Database, Notes, owning_sql
 from canarysync.ledger_sqlite.events import History, record, record_once
 from canarysync.ledger_sqlite.rows import (
     ENTRY_SQL,
@@ -84,6 +85,9 @@ class SqliteLedger:
 
     def close(self) -> None:
         self._database.close()
+
+    def gather(self) -> AbstractContextManager[Notes]:
+        return self._database.gather()
 
     def check_version(self) -> None:
         """Raise HeldError where the owner has yet to bring the schema up to date, SetupError if it is a newer one's."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 from canarysync.errors import CanarysyncError, HeldError, LedgerDamaged, LedgerError, SetupError
 from canarysync.ledger import OWNING
@@ -170,36 +170,45 @@ class Access(StrEnum):
     READER = "reader"
 
 
-class _Job(Generic[T]):
-    """One change waiting for the next commit, and what became of it. Its writer waits for ``over`` to be let go."""
+class _Transaction:
+    """What was written since the last commit, by whatever threads; ``error``: why it did not come to be on disk.
+    ``carried`` are the keys of the riding changes that it took along."""
 
-    def __init__(self, change: Callable[[sqlite3.Connection], T]) -> None:
-        self.change = change
-        self.over = threading.Lock()
-        self.over.acquire()
-        self.result: T
-        self.error: Exception | None = None
+    __slots__ = ("carried", "error", "over")
 
-    def run(self, connection: sqlite3.Connection) -> None:
-        self.result = self.change(connection)
+    def __init__(self) -> None:
+        self.carried: set[str] = set()
+        self.over = False
+        self.error: BaseException | None = None
 
-    def run_apart(self, connection: sqlite3.Connection) -> None:
-        """Run it so that it undoes itself alone when it fails."""
-        connection.execute("SAVEPOINT job")
-        try:
-            self.run(connection)
-        except Exception as error:  # any: it belongs to the thread whose change it is, not to the one that commits
-            self.error = error
-            connection.execute("ROLLBACK TO job")
-        connection.execute("RELEASE job")
+
+class Notes:
+    """What a thread has written and not seen to be on disk yet."""
+
+    __slots__ = ("_database", "_transactions")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._transactions: list[_Transaction] = []
+
+    def add(self, transaction: _Transaction) -> None:
+        """Something was written in this transaction."""
+        if transaction not in self._transactions:
+            self._transactions.append(transaction)
+
+    def settle(self) -> None:
+        """Return once it is all on disk. Raises LedgerError: then nothing of a transaction that failed is."""
+        transactions, self._transactions = self._transactions, []
+        for transaction in transactions:
+            self._database.settle(transaction)
 
 
 class Database:
     """One connection that writes and one that reads, for any number of threads.
 
-    ``write`` returns once the change is on disk (WAL, synchronous=FULL). While one commit is under way, all other
-    writers queue up, and the first of them makes the next one for all. So parallel workers share one fsync, each is
-    woken once, when its change is on disk, and a lone one waits for nobody.
+    All that is written goes into the one open transaction, whoever writes it, and is on disk (WAL, synchronous=FULL)
+    once that is committed: by the first thread that cannot go on before. ``write`` waits for that at once; in a
+    ``gather`` it is left to ``Notes.settle``, so that what many files have to say shares one fsync.
     """
 
     def __init__(self, path: Path, access: Access = Access.OWNER) -> None:
@@ -208,10 +217,10 @@ class Database:
         self._file, self._folder = str(path), str(path.parent)
         self._access = access
         self._damaged = False
-        self._queue: list[_Job[Any]] = []
-        self._queueing = threading.Lock()
-        self._committing = threading.Lock()
+        self._writing = threading.Lock()
         self._reading = threading.Lock()
+        self._open: _Transaction | None = None
+        self._thread = threading.local()  # .notes: those that it gathers
         self._riding: dict[str, Callable[[sqlite3.Connection], object]] = {}
         self._writer = _connect(path, access)
         there = path.stat()
@@ -234,25 +243,42 @@ class Database:
             raise
 
     def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``change`` in a transaction; return its result once it is durable. It may be run, undone, and run again:
-        so it changes nothing but the database.
+        """Run ``change``; return its result once it is durable, or at once where the thread gathers.
 
         Raises LedgerError when it could not be recorded, and what ``change`` itself raises; then nothing of
         it was recorded.
         """
-        job = _Job(change)
-        with self._queueing:
-            self._queue.append(job)
-            first = len(self._queue) == 1
-        if first:
-            self._commit_queue()
-        else:
-            job.over.acquire()
-        if isinstance(job.error, ERRORS):
-            raise self._trouble("write", job.error) from job.error
-        if job.error is not None:
-            raise job.error
-        return job.result
+        gathered: Notes | None = getattr(self._thread, "notes", None)
+        notes = gathered or Notes(self)
+        with self._writing:
+            try:
+                transaction = self._opened()
+                result = self._run(change)
+                notes.add(transaction)
+            except ERRORS as error:
+                raise self._trouble("write", error) from error
+        if gathered is None:
+            notes.settle()
+        return result
+
+    @contextmanager
+    def gather(self) -> Iterator[Notes]:
+        """Within it, this thread's writing returns at once, and is not durable before it is settled."""
+        self._thread.notes = notes = Notes(self)
+        try:
+            yield notes
+        finally:
+            self._thread.notes = None
+
+    def settle(self, transaction: _Transaction) -> None:
+        """Return once it is on disk, be it by another thread's commit. Raises LedgerError."""
+        with self._writing:
+            if not transaction.over:
+                self._commit(transaction)
+        if isinstance(transaction.error, ERRORS):
+            raise self._trouble("write", transaction.error) from transaction.error
+        if transaction.error is not None:
+            raise LedgerError("write", str(self.path), "the transaction was broken off")
 
     def ride(self, key: str, change: Callable[[sqlite3.Connection], object]) -> None:
         """Leave a change for the next commit to take along. It is not durable before that."""
@@ -263,67 +289,57 @@ class Database:
         return frozenset(self._riding)
 
     def flush(self) -> None:
-        """Commit what rides, when there may not be a next commit soon."""
-        if self._riding:
+        """Commit what rides, and what was written and not committed, when there may not be a next commit soon."""
+        if self._riding or self._open is not None:
             self.write(lambda connection: None)
 
-    def _commit_queue(self) -> None:
-        """Wait for the commit under way, then commit for all that have queued up by then."""
-        jobs: list[_Job[Any]] = []
-        failure: Exception | None = LedgerError("write", str(self.path), "the transaction was broken off")
+    def _opened(self) -> _Transaction:
+        """The open transaction, with all that rides: what is filed makes room for another file of its name."""
+        if self._open is None:
+            self._check_in_place()
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._open = _Transaction()
+        self._carry(self._open)
+        return self._open
+
+    def _carry(self, transaction: _Transaction) -> None:
+        for key in self._riding.keys() - transaction.carried:
+            self._run(self._riding[key])
+            transaction.carried.add(key)
+
+    def _run(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a change. One that fails has nearly always found out before it wrote anything; else all that was written
+        since the last commit is undone with it, and those who wait for that will hear of it."""
+        before = self._writer.total_changes
         try:
-            with self._committing:
-                jobs = self._take_queue()
-                failure = self._commit(jobs)
-        finally:
-            for job in jobs or self._take_queue():
-                job.error = job.error or failure
-                job.over.release()
+            return change(self._writer)
+        except BaseException as error:
+            if not self._writer.in_transaction or self._writer.total_changes != before:
+                self._end(error)
+            raise
 
-    def _take_queue(self) -> list[_Job[Any]]:
-        with self._queueing:
-            jobs, self._queue = self._queue, []
-        return jobs
-
-    def _commit(self, jobs: Collection[_Job[Any]]) -> Exception | None:
-        """One transaction for all; why there is none if there is none."""
-        riding = dict(self._riding)
+    def _commit(self, transaction: _Transaction) -> None:
+        failure: BaseException | None = LedgerError("write", str(self.path), "the transaction was broken off")
         try:
             self._check_in_place()
-            self._begin(riding)
-            if not self._run(jobs):
-                self._undo()
-                self._begin(riding)
-                for job in jobs:
-                    job.run_apart(self._writer)
+            self._writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'commits'")
+            self._carry(transaction)
             self._writer.execute("COMMIT")
+            failure = None
         except (*ERRORS, LedgerError) as error:
-            return error
+            failure = error
         finally:
-            self._undo()
-        for key in riding:
+            self._end(failure)
+        for key in transaction.carried if failure is None else ():
             self._riding.pop(key, None)
-        return None
 
-    def _undo(self) -> None:
-        """End a transaction that was not committed; SQLite may have done so already."""
+    def _end(self, error: BaseException | None) -> None:
+        """The open transaction is over, and was undone if there is an ``error``."""
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
-
-    def _begin(self, riding: Mapping[str, Callable[[sqlite3.Connection], object]]) -> None:
-        self._writer.execute("BEGIN IMMEDIATE")
-        self._writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'commits'")
-        for change in riding.values():
-            change(self._writer)
-
-    def _run(self, jobs: Collection[_Job[Any]]) -> bool:
-        """Run all jobs together, as nearly all of them go well; False if one did not."""
-        try:
-            for job in jobs:
-                job.run(self._writer)
-        except Exception:  # each is told of its own when they are run apart
-            return False
-        return True
+        if self._open is not None:
+            self._open.over, self._open.error = True, error
+        self._open = None
 
     def _check_in_place(self) -> None:
         """SQLite goes on writing into a file that was deleted or replaced; what it recorded there would be lost."""

@@ -1,0 +1,47 @@
+"""A pass that can wait without a thread of its own: what the pipeline says it waits for, while others go on.
+
+A pass is a generator. It runs until it has to wait for the disk or for the API, and yields what it waits for; whoever
+runs it (crew.py) lets many passes wait together, so that they share the commits and the fsyncs. Read ``yield`` as
+"from here on, this is on disk".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """To go on, all that the pass has noted in the ledger has to be on disk, the open ``files``, and the names in
+    ``folders``.
+
+    What goes wrong with that is raised in the pass: LedgerError, or OSError for a file or folder.
+    """
+
+    files: tuple[int, ...] = ()
+    folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """To go on, the pass needs what ``call`` returns, which asks the API and does not raise. Before it is made, all
+    that the pass has noted in the ledger is on disk."""
+
+    call: Callable[[], object]
+
+
+Wait = OnDisk | Ask
+Pass = Generator[Wait, Any, T]
+"""A pass that comes to a T."""
+
+ON_DISK = OnDisk()
+
+
+def ask(call: Callable[[], T]) -> Pass[T]:
+    """What ``call`` returns, as a part of a pass."""
+    answer: T = yield Ask(call)
+    return answer
