@@ -77,7 +77,8 @@ class Requests:
 
     def begun(self, call: Call) -> None:
         """The server may have a score as soon as its last bytes are handed over."""
-        score = self._by_body.get(call.data) if call.name == "sendto" else None
+        body = call.data.partition(b"\r\n\r\n")[2]  # it goes in one call with its head
+        score = self._by_body.get(body) if call.name == "sendto" else None
         if score is not None:
             self._asking[call.behind] = score
             self._sent.add(score)

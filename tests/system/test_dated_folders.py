@@ -16,6 +16,7 @@ import pytest
 from canarysync import tree
 from canarysync.candidates import RECEIPT_SUFFIX
 from canarysync.errors import Exit
+from canarysync.moving import temporary_name
 from canarysync.sandbox import Sandbox
 from canarysync.service import api_calls
 from canarysync.step import Outcome
@@ -155,7 +156,8 @@ def test_files_are_found_where_they_were_filed(site: Site, sandbox: Sandbox, los
 def test_a_move_that_a_crash_came_into_goes_on_to_the_same_folder(site: Site, sandbox: Sandbox, lost: bool) -> None:
     place = upload(site, "visit.json", 1)
     os.rename(site.done / place, site.drop / "visit.json")  # as a crash between sidecar and move leaves it
-    (site.done / place.parent / ".canarysync-0.tmp").write_text("half of a file")
+    entry_id = json.loads((site.done / f"{place}{RECEIPT_SUFFIX}").read_bytes())["entryId"]
+    (site.done / place.parent / temporary_name(entry_id)).write_text("half of a file")
     with closing(sqlite3.connect(site.home / "state" / "ledger.sqlite3")) as ledger:
         ledger.execute("UPDATE entries SET filed_at = NULL")
         ledger.commit()
@@ -271,9 +273,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     mkdir, fsync = os.mkdir, os.fsync
 
-    def making(path: Path, mode: int = 0o777) -> None:
+    def making(path: str, mode: int = 0o777) -> None:
         mkdir(path, mode)
-        seen.append(f"mkdir {path.name}")
+        seen.append(f"mkdir {os.path.basename(path)}")
 
     def syncing(fd: int) -> None:
         fsync(fd)
@@ -285,23 +287,23 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_each_folder_is_durable_before_anything_goes_into_it(tmp_path: Path, calls: list[str]) -> None:
-    done = tmp_path
-    DatedFolders(done).make(done / "2026" / "03")
+    done, month = tmp_path, f"{tmp_path}/2026/03"
+    DatedFolders(str(done)).make(month)
     made = ["mkdir 2026", f"fsync {done.name}", "mkdir 03", "fsync 2026"]
     assert calls == made
 
     calls.clear()
-    folders = DatedFolders(done)  # of another process: the one before may have died in the middle
-    folders.make(done / "2026" / "03")
+    folders = DatedFolders(str(done))  # of another process: the one before may have died in the middle
+    folders.make(month)
     assert calls == [f"fsync {done.name}", "fsync 2026"]
-    folders.make(done / "2026" / "03")
-    folders.make(done)
+    folders.make(month)
+    folders.make(str(done))
     assert calls == [f"fsync {done.name}", "fsync 2026"], "once is enough"
 
     (done / "2026" / "03").rmdir()
     (done / "2026").rmdir()
     calls.clear()
-    folders.make(done / "2026" / "03")
+    folders.make(month)
     assert calls == made, "it is not the one that was durable"
 
 

@@ -34,8 +34,8 @@ OPTIONS = {
     if isinstance(option, click.Option)
     for name in option.opts
 }
-FOREIGN_OPTIONS = {"--global", "--lazy", "--now", "--force", "--upgrade"}
-"""Of pipx, pip, umount and systemctl."""
+FOREIGN_OPTIONS = {"--global", "--lazy", "--now", "--force", "--upgrade", "--full"}
+"""Of pipx, pip, umount, systemctl and the benchmarks."""
 
 
 def rows(title: str) -> list[str]:
