@@ -50,8 +50,8 @@ SECTIONS: dict[str, Callable[[Options], Section]] = {
     "auto": auto.measure,
     "latency": latency.measure,
     "startup": startup.measure,
-    "backlog": growth.backlog,
-    "idle": growth.idle,
+    "backlog": growth.of_backlog,
+    "idle": growth.of_idle,
 }
 
 

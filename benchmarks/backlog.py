@@ -2,26 +2,23 @@
 
     python -m benchmarks.backlog [WAITING ...]      (default: 1000 100000)
 
-The daemon is a real process with every check and fsync; the simulated API runs in this one, so that only the daemon's
-own work is counted. A million files take some minutes to make, and 4 GiB.
+The daemon is a real process with every check and fsync; the API is the sink, in a process of its own. A million files
+take some minutes to make, and 4 GiB.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
+import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from benchmarks.place import Place, place, write
 from benchmarks.processes import cpu_s, memory_mib
-from canarysync.sandbox import Sandbox
-from tests.support import make_site, score, wait_for
+from benchmarks.sink import Sink, sink
 
 MEASURED_MOST = 20_000
 """Of a larger backlog, so many files are let through."""
@@ -50,49 +47,41 @@ class Backlog:
 
 def main(arguments: Sequence[str] = ()) -> None:
     for waiting in map(int, arguments or ("1000", "100000")):
-        with tempfile.TemporaryDirectory() as home:
-            print(measure(Path(home), waiting), flush=True)
+        print(measure(waiting), flush=True)
 
 
-def measure(home: Path, waiting: int) -> Backlog:
-    """Let a daemon in ``home`` loose on so many files."""
-    puts = _Puts()
-    with Sandbox(log=puts.heard) as sandbox:
-        site = make_site(home, sandbox.url, routes__settle="2s", routes__rescan="60s")
-        for number in range(waiting):
-            (site.drop / f"visit-{number:07}.json").write_text(json.dumps(score(number, scoreId=f"PHQ{number}")))
+def measure(waiting: int) -> Backlog:
+    """Let a daemon loose on so many files."""
+    with sink() as api:
+        here = place(api.url, settle="2s", rescan="60s")
+        write(here.drop, range(waiting))
         os.sync()
         began_s = time.monotonic()
-        process = site.start()
+        process = _start(here)
         try:
-            wait_for(lambda: puts.seen, "the first request", PATIENCE_S)
-            before, first = cpu_s(process.pid), puts.seen
+            _wait(api, 1)
+            before, first = cpu_s(process.pid), len(api.tally().first_at)
             measured = min(waiting, MEASURED_MOST)
-            wait_for(lambda: puts.seen >= measured, "the requests", PATIENCE_S)
-            after, files = cpu_s(process.pid), puts.seen - first
+            _wait(api, measured)
+            after, tally = cpu_s(process.pid), api.tally()
+            files = len(tally.first_at) - first
             user_ms, system_ms = (1e3 * (end - start) / files for end, start in zip(after, before, strict=True))
             peak_mib = memory_mib(process.pid, "VmHWM")
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
-    return Backlog(waiting, files, puts.first_s - began_s, user_ms, system_ms, peak_mib)
+    return Backlog(waiting, files, min(tally.first_at.values()) - began_s, user_ms, system_ms, peak_mib)
 
 
-class _Puts:
-    """The requests that the API was sent, counted."""
+def _start(here: Place) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "canarysync", "run", "-c", str(here.config)]
+    with here.log.open("a") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
 
-    def __init__(self) -> None:
-        self.seen = 0
-        self.first_s = 0.0
-        self._counting = threading.Lock()
 
-    def heard(self, line: str) -> None:
-        """A line of the API's log."""
-        if "put" not in line.lower():
-            return
-        with self._counting:
-            self.first_s = self.first_s or time.monotonic()
-            self.seen += 1
+def _wait(api: Sink, count: int) -> None:
+    if not api.wait(count, PATIENCE_S):
+        raise TimeoutError(f"{count} requests did not come within {PATIENCE_S:g} s")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
-from benchmarks import Options
-from benchmarks.place import RESULTS
+from benchmarks import Options, backlog, idle
 from benchmarks.report import Section, at_most, figure
 
 MILLION = 1_000_000
@@ -17,8 +10,8 @@ MB_PER_MIB = 1.048576
 FIRST_MOST_S = 2
 
 
-def backlog(options: Options) -> Section:
-    found = list(_measured("backlog", (1000, 10_000, 100_000, *([MILLION] if options.full else []))))
+def of_backlog(options: Options) -> Section:
+    found = [backlog.measure(waiting) for waiting in (1000, 10_000, 100_000, *([MILLION] if options.full else []))]
     costs_ms = [one.user_ms + one.system_ms for one in found]
     rows = [
         (f"{one.waiting:,}", figure(one.first_put_s), figure(cost_ms), figure(one.peak_mib * MB_PER_MIB))
@@ -34,9 +27,10 @@ def backlog(options: Options) -> Section:
     return Section("Backlog", columns, rows, checks)
 
 
-def idle(options: Options) -> Section:
+def of_idle(options: Options) -> Section:
     rows, checks = [], []
-    for one in _measured("idle", (1000, *([MILLION] if options.full else []))):
+    for files in (1000, *([MILLION] if options.full else [])):
+        one = idle.measure(files)
         memory_mb, what = one.rss_mib * MB_PER_MIB, f"idle, {one.files_in_done:,} files in done/"
         figures = (one.start_s, memory_mb, one.cpu_percent, one.wake_ups)
         rows.append((f"{one.files_in_done:,}", *map(figure, figures)))
@@ -47,11 +41,3 @@ def idle(options: Options) -> Section:
         ]
     columns = ("files in done/", "watches after, s", "memory, MB", "CPU, %", "wake-ups a minute")
     return Section("Idle, over a minute", columns, rows, checks)
-
-
-def _measured(module: str, counts: tuple[int, ...]) -> Iterator[Any]:
-    """What ``measure`` of a module says for each of ``counts``, in a fresh home."""
-    measure = importlib.import_module(f"benchmarks.{module}").measure
-    for count in counts:
-        with tempfile.TemporaryDirectory(prefix="place-", dir=RESULTS) as home:
-            yield measure(Path(home), count)

@@ -12,13 +12,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.place import fresh_folder
 from benchmarks.processes import cpu_s, memory_mib, wake_ups
 from tests.support import Site, make_site, wait_for
 
@@ -48,12 +48,12 @@ class Idle:
 
 def main(arguments: Sequence[str] = ()) -> None:
     for files in map(int, arguments or ("0", "1000")):
-        with tempfile.TemporaryDirectory() as home:
-            print(measure(Path(home), files), flush=True)
+        print(measure(files), flush=True)
 
 
-def measure(home: Path, files_in_done: int, period_s: float = PERIOD_S) -> Idle:
-    """Run a daemon in ``home``, beside so many files in done/ that are made first."""
+def measure(files_in_done: int, period_s: float = PERIOD_S) -> Idle:
+    """Run a daemon beside so many files in done/ that are made first."""
+    home = fresh_folder()
     site = make_site(home, NO_API, routes__rescan="60s", metrics__listen=f"127.0.0.1:{_free_port()}")
     for number in range(files_in_done):
         (site.done / f"visit-{number}.json").write_bytes(b"{}")

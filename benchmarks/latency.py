@@ -45,7 +45,7 @@ def measure(options: Options) -> Section:
 def _turn(player: Player, drop: Drop, files: int) -> list[float]:
     """How long each file took, in ms, of those that came."""
     dropped = {}
-    with sink() as api, place(api.url) as here, at_work(player, here, api.url):
+    with sink() as api, at_work(player, here := place(api.url), api.url):
         time.sleep(IDLE_S)
         for number in range(files):
             dropped[number] = _drop(drop, here, api, number)

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from canarysync.candidates import PASSAGE
@@ -63,25 +65,40 @@ class Place:
         return sum(not name.startswith(".") for name in names)
 
 
-@contextmanager
-def place(url: str) -> Iterator[Place]:
-    """A place for one player, with a configuration for canarysync and the API at ``url``."""
+def place(url: str, **route: str) -> Place:
+    """A place for one player, with a configuration for canarysync and the API at ``url``; ``route``: keys of its route
+    that are not as usual."""
+    made = Place(fresh_folder())
+    for name in ("drop", "done", "failed"):
+        (made.home / name).mkdir()
+    token = made.home / "token"
+    token.touch(0o600)
+    token.write_text("abc")
+    api = {
+        "url": url,
+        "token": {"file": str(token)},
+        "concurrency": CONCURRENCY,
+    }
+    routes = [{"folder": str(made.home), **route}]
+    config = {"api": api, "routes": routes, "state": str(made.home / "state")}
+    made.config.write_text(json.dumps(config))  # JSON is YAML too
+    return made
+
+
+def fresh_folder() -> Path:
+    """An empty folder, which stays until all is measured."""
+    return Path(tempfile.mkdtemp(prefix="place-", dir=_of_this_run()))
+
+
+@cache
+def _of_this_run() -> Path:
+    """Nothing in it is deleted before the process ends: an ext4 without a journal does not use the inodes of files that
+    were deleted in the last minutes, and to search past those of thousands makes each new file slow for whoever comes
+    next."""
     RESULTS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="place-", dir=RESULTS) as home:
-        made = Place(Path(home))
-        for name in ("drop", "done", "failed"):
-            (made.home / name).mkdir()
-        token = made.home / "token"
-        token.touch(0o600)
-        token.write_text("abc")
-        api = {
-            "url": url,
-            "token": {"file": str(token)},
-            "concurrency": CONCURRENCY,
-        }
-        config = {"api": api, "routes": [{"folder": home}], "state": str(made.home / "state")}
-        made.config.write_text(json.dumps(config))  # JSON is YAML too
-        yield made
+    made = Path(tempfile.mkdtemp(prefix="run-", dir=RESULTS))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def score(number: int) -> dict[str, object]:

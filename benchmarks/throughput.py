@@ -62,7 +62,8 @@ def measure(
 
 def play(player: Player, files: int, most_s: float, delay_s: float, limit: int = 0) -> tuple[Figures, Tally]:
     """One burst of ``files`` for one player. ``limit``: the API's, of requests in flight (0: none)."""
-    with sink(delay_s, limit) as api, place(api.url) as here:
+    with sink(delay_s, limit) as api:
+        here = place(api.url)
         here.stage(files)
         with at_work(player, here, api.url, files) as process:
             time.sleep(SETTLE_S)
