@@ -14,22 +14,27 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from canarysync import cli
+from canarysync import cli, durable
 from canarysync.candidates import MARKER, PASSAGE
 from canarysync.config import Config, load
 from canarysync.daemon import Daemon
+from canarysync.errors import LedgerError
 from canarysync.folder import make_folders
+from canarysync.ledger import Notes
+from canarysync.passes import OnDisk, Pass
 from canarysync.report import Event, Summary
 from canarysync.sandbox import SANDBOX_API_KEY, Sandbox
 from canarysync.service import service
 from canarysync.starter import starter_config
+
+T = TypeVar("T")
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 ASSESSMENT = "0192530c-4ce5-7aa1-be9b-bc52dec8a184"
@@ -67,6 +72,40 @@ def wait_for(condition: Callable[[], object], what: str, patience_s: float = PAT
             raise AssertionError(f"waited {patience_s:g} s for {what}")
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, 0.2)  # listing big folders all the time would slow down what is waited for
+
+
+def finished(a_pass: Pass[T], gather: Callable[[], AbstractContextManager[Notes]] | None = None) -> T:
+    """What a pass comes to when it is alone: what the crew does, without its threads."""
+    answer: object = None
+    error: Exception | None = None
+    while True:
+        with gather() if gather else nullcontext() as notes:
+            try:
+                wait = a_pass.throw(error) if error else a_pass.send(answer)
+            except StopIteration as end:
+                wait = None
+                result: T = end.value
+        answer = error = None
+        try:
+            if notes is not None:
+                notes.settle()
+            if wait is None:
+                return result
+            if isinstance(wait, OnDisk):
+                _make_durable(wait)
+            else:
+                answer = wait.call()
+        except (LedgerError, OSError) as raised:
+            error = raised
+            if wait is None:
+                raise
+
+
+def _make_durable(wait: OnDisk) -> None:
+    for fd in wait.files:
+        os.fsync(fd)
+    for folder in wait.folders:
+        durable.sync_folder(folder)
 
 
 @contextmanager

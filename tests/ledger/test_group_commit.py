@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,13 +12,11 @@ from pathlib import Path
 import pytest
 
 from canarysync.errors import LedgerError, UuidOwned
-from canarysync.ledger import Entry
+from canarysync.ledger import Entry, Notes
 from canarysync.ledger_sqlite import SqliteLedger
-from canarysync.ledger_sqlite.database import Database
 from canarysync.model import Proof, State
 from tests.ledger.spy import Spy
 from tests.ledger.support import ROUTE, SIGNATURE, T0, at, claim, draft, entry_in, uuid_of
-from tests.support import wait_for
 
 Job = Callable[[], object]
 
@@ -31,25 +28,22 @@ def ledger(tmp_path: Path, spy: Spy) -> Iterator[SqliteLedger]:
 
 
 def in_one_commit(ledger: SqliteLedger, jobs: Sequence[Job]) -> list[object]:
-    """Run all jobs while a first commit is held up, so that they wait for the next one; results or errors."""
-    database: Database = ledger._database
-    held = threading.Event()
-
-    def hold(connection: sqlite3.Connection) -> None:
-        held.set()
-        wait_for(lambda: len(database._queue) == len(jobs), "all writers to queue up")
-
-    def outcome(job: Job) -> object:
-        held.wait()
+    """Run all jobs, and then see to it that what they wrote is on disk; results or errors."""
+    results = [_outcome(ledger, job) for job in jobs]
+    for place, (_, notes) in enumerate(results):
         try:
-            return job()
-        except (Exception, KeyboardInterrupt) as error:  # for the test to look at
-            return error
+            notes.settle()
+        except LedgerError as error:
+            results[place] = (error, notes)
+    return [result for result, _ in results]
 
-    with ThreadPoolExecutor(len(jobs) + 1) as pool:
-        results = [pool.submit(outcome, job) for job in jobs]
-        pool.submit(database.write, hold)
-        return [result.result() for result in results]
+
+def _outcome(ledger: SqliteLedger, job: Job) -> tuple[object, Notes]:
+    with ledger.gather() as notes:
+        try:
+            return job(), notes
+        except Exception as error:  # for the test to look at
+            return error, notes
 
 
 def deferring(ledger: SqliteLedger, entries: Sequence[Entry]) -> list[Job]:
@@ -82,24 +76,50 @@ def test_the_life_of_a_file_takes_few_statements(ledger: SqliteLedger, spy: Spy)
     rode = [sql.split()[0] for sql in spy.statements]
 
     intend, upload = ["SELECT", "INSERT", "INSERT", "INSERT"], ["UPDATE", "UPDATE", "INSERT"]
-    begin, filed = ["BEGIN", "UPDATE"], ["UPDATE", "INSERT"]
-    assert told == ["SELECT", "SELECT", *begin, *intend, "COMMIT", *begin, *upload, "COMMIT"]
-    assert rode == [*begin, *filed, *intend, "COMMIT"]
+    commit, filed = ["UPDATE", "COMMIT"], ["UPDATE", "INSERT"]
+    assert told == ["SELECT", "SELECT", "BEGIN", *intend, *commit, "BEGIN", *upload, *commit]
+    assert rode == ["BEGIN", *filed, *intend, *commit]
 
 
-def test_a_commit_that_is_broken_off_keeps_nobody_waiting(ledger: SqliteLedger) -> None:
+def test_a_change_that_breaks_off_undoes_all_that_was_not_committed(ledger: SqliteLedger) -> None:
+    """It had written something: that must not get to the disk with the rest."""
     entries = claimed(ledger, 3)
     jobs = deferring(ledger, entries)
 
     def interrupted(connection: sqlite3.Connection) -> None:
-        raise KeyboardInterrupt
+        connection.execute("UPDATE scores SET reason = 'half'")
+        raise ValueError
 
-    results = in_one_commit(ledger, [*jobs, partial(ledger._database.write, interrupted)])
+    results = in_one_commit(ledger, [*jobs[:2], partial(ledger._database.write, interrupted), jobs[2]])
 
-    # The one that was committing for all is told of it as it is.
-    assert sorted(type(result).__name__ for result in results) == ["KeyboardInterrupt"] + ["LedgerError"] * 3
-    assert {entry.state for entry in ledger.open_entries(ROUTE)} == {State.INTENDED}
-    assert [type(job()) for job in jobs] == [Entry] * 3
+    assert [type(result) for result in results] == [LedgerError, LedgerError, ValueError, Entry]
+    assert [entry.state for entry in ledger.open_entries(ROUTE)] == [State.INTENDED, State.INTENDED, State.DEFERRED]
+    assert [type(job()) for job in jobs[:2]] == [Entry] * 2
+
+
+def test_what_one_thread_gathers_another_one_takes_along(ledger: SqliteLedger, spy: Spy) -> None:
+    entry, other = claimed(ledger, 2)
+    before = spy.commits()
+
+    with ledger.gather() as notes:
+        ledger.defer(entry, "HTTP 429", at(9), at(1))
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(ledger.defer, other, "HTTP 429", at(9), at(1)).result()
+    notes.settle()
+
+    assert spy.commits() == before + 1
+    assert {entry.state for entry in ledger.open_entries(ROUTE)} == {State.DEFERRED}
+
+
+def test_what_nobody_settles_is_flushed(ledger: SqliteLedger, spy: Spy) -> None:
+    [entry] = claimed(ledger, 1)
+    with ledger.gather():
+        ledger.defer(entry, "HTTP 429", at(9), at(1))
+    assert [found.state for found in ledger.open_entries(ROUTE)] == [State.INTENDED]
+
+    ledger.flush()
+
+    assert [found.state for found in ledger.open_entries(ROUTE)] == [State.DEFERRED]
 
 
 def test_writers_that_wait_share_one_commit(ledger: SqliteLedger, spy: Spy) -> None:
@@ -108,7 +128,7 @@ def test_writers_that_wait_share_one_commit(ledger: SqliteLedger, spy: Spy) -> N
 
     results = in_one_commit(ledger, deferring(ledger, entries))
 
-    assert spy.commits() - before == 2, "that which was held up, and one for all twelve"
+    assert spy.commits() - before == 1
     assert [result.id for result in results if isinstance(result, Entry)] == [entry.id for entry in entries]
     assert {entry.state for entry in ledger.open_entries(ROUTE)} == {State.DEFERRED}
 

@@ -211,6 +211,9 @@ class ModelTokens:
     def current(self) -> Token | NoToken:
         return self.trouble or Token(str(self.held))
 
+    def good(self) -> Token | None:
+        return None if self.trouble else Token(str(self.held))
+
     def renewed(self, stale: Token) -> Token | NoToken:
         self.held = self.api.token
         return self.current()

@@ -27,6 +27,7 @@ from canarysync.pipeline import Pipeline
 from canarysync.requeue import Fate, Wanted, requeue
 from canarysync.retry import RetryPolicy
 from canarysync.step import FINAL, Step
+from tests.support import finished
 from tests.system.faults import Crash, os_error
 from tests.system.model_api import WAIT_S, Clock, ModelApi, ModelTokens
 from tests.system.model_people import Act, People
@@ -97,7 +98,8 @@ class World:
             read_back_wait_s=WAIT_S,
             endpoint="https://api.example",
         )
-        lanes = [Lane(route, self.tools, lambda name: None, watching=False) for route in self.routes.values()]
+        routes = self.routes.values()
+        lanes = [Lane(route, self.tools, lambda _: None, lambda job: None, watching=False) for route in routes]
         self.lanes = {lane.route.name: lane for lane in lanes}
 
     def crash(self) -> None:
@@ -163,8 +165,10 @@ class World:
         pipeline = Pipeline(lane.route, route_id, lane.present, self.tools)
         self.api.route = lane.route.name
         if key.entry_id is not None:
-            return pipeline.resume(key.entry_id, may_send=may_send)
-        return pipeline.process(key.name, settled=settled, may_send=may_send)
+            a_pass = pipeline.resume(key.entry_id, may_send=may_send)
+        else:
+            a_pass = pipeline.process(key.name, settled=settled, may_send=may_send)
+        return finished(a_pass, self.tools.ledger.gather)
 
     def _arm(self, place: Place | None, trouble: Trouble | None) -> None:
         self.steps.fired = False

@@ -13,6 +13,7 @@ from canarysync.candidates import PASSAGE, RECEIPT_SUFFIX
 from canarysync.filing import file_away
 from canarysync.moving import Move
 from canarysync.reading import look
+from tests.support import finished
 
 ENTRY = "019b796d-d600-745f-8fa6-9900b268e9c0"
 DATA = b'{"what": "was sent"}\n'
@@ -103,7 +104,7 @@ def make_place(home: Path, name: str = "visit.json", content: bytes = DATA) -> P
 
 def again(move: Move) -> bool:
     """What a new process does with an entry that was not filed: all that was in memory is gone."""
-    return file_away(replace(move, content=None))
+    return finished(file_away(replace(move, content=None)))
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

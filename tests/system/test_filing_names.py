@@ -13,6 +13,7 @@ import pytest
 
 from canarysync.filing import TargetTaken, file_away
 from canarysync.moving import free_name
+from tests.support import finished
 from tests.system import faults
 from tests.system.faults import just_before_moving
 from tests.system.place import DATA, Place, make_place, sidecar
@@ -41,7 +42,7 @@ def file_away_somewhere(place: Place, content: bytes | None = None) -> None:
         move = replace(first, target=name)
         for _ in range(3):
             with suppress(OSError, TargetTaken):
-                file_away(move)
+                finished(file_away(move))
                 return
     raise AssertionError("nowhere to file it")
 
@@ -53,7 +54,7 @@ def test_a_taken_name_is_told_before_anything_is_done(place: Place, taken: str, 
     move = place.move(DATA)
 
     with pytest.raises(TargetTaken):
-        file_away(move)
+        finished(file_away(move))
 
     assert place.in_done() == {taken: by}
     assert place.in_drop() == {place.name: DATA}
@@ -66,7 +67,7 @@ def test_a_name_is_taken_by_anything_that_bears_it(place: Place, taken: str, mak
     move = place.move(DATA)
 
     with pytest.raises(TargetTaken):
-        file_away(move)
+        finished(file_away(move))
 
     assert place.in_drop() == {place.name: DATA}
     assert [path.name for path in place.done.iterdir()] == [taken]
@@ -95,7 +96,7 @@ def test_a_file_that_was_put_beside_our_sidecar_during_a_crash_costs_none_of_our
     (place.done / place.name).write_bytes(THEIRS)
 
     with suppress(OSError, TargetTaken):
-        file_away(place.move())
+        finished(file_away(place.move()))
 
     everything = [*place.in_drop().values(), *place.in_done().values()]
     assert THEIRS in everything
@@ -124,7 +125,7 @@ def test_any_name_finds_a_place_that_people_can_see(tmp_path: Path, name: bytes,
         (place.done / place.name).write_bytes(THEIRS)
 
     target = free_name(str(place.done), place.name, suffix, lambda: "20260101T120000-abc123")
-    assert file_away(place.move(name=target))
+    assert finished(file_away(place.move(name=target)))
 
     assert place.in_drop() == {}
     filed = place.in_done()
@@ -144,7 +145,7 @@ def test_what_is_no_file_is_moved_as_it_is(place: Place, make: Callable[[Path], 
     make(place.source)
     before = os.lstat(place.source)
 
-    assert file_away(place.move(unread=True))
+    assert finished(file_away(place.move(unread=True)))
 
     after = os.lstat(place.done / place.name)
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
@@ -156,7 +157,7 @@ def test_a_folder_in_the_place_of_the_file_stays(place: Place) -> None:
     place.source.unlink()
     place.source.mkdir()
 
-    assert not file_away(move)
+    assert not finished(file_away(move))
 
     assert place.source.is_dir()
     place.assert_receipt_alone()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -21,11 +22,11 @@ from canarysync import folder
 from canarysync.config import DoubtPolicy, Route
 from canarysync.errors import HeldError, SetupError
 from canarysync.folder import FolderGone, make_folders, route_id_in
-from canarysync.lane import Key
+from canarysync.lane import Key, Visit
 from canarysync.retry import RetryPolicy
 from canarysync.service import service
 from canarysync.step import Outcome
-from tests.support import Site, score
+from tests.support import PATIENCE_S, Site, score
 from tests.system.faults import Crash, failing
 
 ID = "5e0cbd1c-9a5e-4c0e-8d0f-2f6a3f2f7a10"
@@ -365,7 +366,9 @@ def test_a_lane_that_could_not_be_opened_to_the_end_is_opened_again(
         assert lane.scan_on().gone
 
         assert lane.scan_on().names == ["visit.json"]
-        step = lane.visit(Key("visit.json"), None, may_send=True).step
+        came: SimpleQueue[Visit] = SimpleQueue()
+        lane.visit(Key("visit.json"), None, True, came.put)
+        step = came.get(timeout=PATIENCE_S).step
         lane.close()
 
     assert step.outcome is Outcome.UPLOADED

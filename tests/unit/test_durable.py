@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +14,6 @@ import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from canarysync import durable
-from tests.support import PATIENCE_S, wait_for
 
 TEMPORARY = ".canarysync-1.tmp"
 Folder = Path
@@ -242,99 +239,3 @@ def test_whether_there_is_room(
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(**told))
 
     assert durable.has_room(tmp_path, 65536) is room
-
-
-# --- folders, many threads at once -----------------------------------------------------------------
-
-
-class Syncs:
-    """fsync(2) that ends only when it is let go. ``fails``: its number, from 1, that ends with EIO."""
-
-    def __init__(self, fails: int = 0) -> None:
-        self.made = 0
-        self.begun = threading.Semaphore(0)
-        self.go = threading.Semaphore(0)
-        self._fails = fails
-
-    def __call__(self, fd: int) -> None:
-        self.made += 1
-        number = self.made
-        self.begun.release()
-        assert self.go.acquire(timeout=PATIENCE_S)
-        if number == self._fails:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-
-def syncing(folder: Path, ended: list[str]) -> threading.Thread:
-    """A thread that makes a folder durable, and notes how that ended."""
-
-    def work() -> None:
-        try:
-            durable.sync_folder(folder)
-            ended.append("synced")
-        except OSError as error:
-            ended.append(os.strerror(error.errno or 0))
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-def waits(thread: threading.Thread) -> bool:
-    """For an fsync that it has joined, or that it will make next."""
-    frame, inside = sys._current_frames().get(thread.ident or 0), set()
-    while frame is not None:
-        inside.add(frame.f_code.co_name)
-        frame = frame.f_back
-    return {"share", "wait"} <= inside
-
-
-def ended_of_eight(folder: Path, syncs: Syncs) -> tuple[list[str], list[str]]:
-    """How it ended for the one whose fsync was under way, and for eight who came meanwhile."""
-    first: list[str] = []
-    later: list[str] = []
-    leader = syncing(folder, first)
-    assert syncs.begun.acquire(timeout=PATIENCE_S)
-    threads = [syncing(folder, later) for _ in range(8)]
-    wait_for(lambda: all(map(waits, threads)), "all of them to wait")
-    assert (first, later) == ([], []), "what was under way when they came does not cover them"
-    syncs.go.release(2)
-    for thread in (leader, *threads):
-        thread.join(PATIENCE_S)
-    return first, later
-
-
-def test_those_who_come_while_a_folder_is_synced_share_the_next_fsync(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    syncs = Syncs()
-    monkeypatch.setattr(os, "fsync", syncs)
-
-    assert ended_of_eight(tmp_path, syncs) == (["synced"], ["synced"] * 8)
-    assert syncs.made == 2
-
-
-@pytest.mark.parametrize("fails", [1, 2])
-def test_an_fsync_that_fails_fails_for_all_whom_it_would_have_covered_and_nobody_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int
-) -> None:
-    syncs = Syncs(fails)
-    monkeypatch.setattr(os, "fsync", syncs)
-    said = ["synced", "synced"]
-    said[fails - 1] = os.strerror(errno.EIO)
-
-    assert ended_of_eight(tmp_path, syncs) == (said[:1], said[1:] * 8)
-
-
-def test_an_fsync_of_another_folder_is_nobodys_business(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    syncs, ended = Syncs(), list[str]()
-    monkeypatch.setattr(os, "fsync", syncs)
-    (tmp_path / "other").mkdir()
-    threads = [syncing(folder, ended) for folder in (tmp_path, tmp_path / "other")]
-    for _ in threads:
-        assert syncs.begun.acquire(timeout=PATIENCE_S), "each has begun, and none has ended"
-    syncs.go.release(2)
-    for thread in threads:
-        thread.join(PATIENCE_S)
-
-    assert ended == ["synced", "synced"]

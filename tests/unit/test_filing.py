@@ -19,6 +19,7 @@ from canarysync.model import Kind, Signature
 from canarysync.moving import free_name
 from canarysync.reading import Content, NotRead, look, read
 from canarysync.room import SHARED_BY, Room
+from tests.support import finished
 
 DATA = b'{"a": 1}'
 TAG = "20260101T120000-abc123"
@@ -174,7 +175,7 @@ def test_reading_leaves_no_descriptor_open(file: Path) -> None:
     for most in (0, 4, 100):
         read(file, most)
         look(file, by_open=True)
-        reading.sync(file)
+        finished(reading.sync(file))
 
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -183,14 +184,14 @@ def test_reading_leaves_no_descriptor_open(file: Path) -> None:
 def test_a_file_that_cannot_be_synced_is_taken_as_it_is(file: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     monkeypatch.setattr(os, "fsync", refuse(code))
 
-    reading.sync(file)
+    finished(reading.sync(file))
 
 
 def test_a_file_that_cannot_be_written_to_disk_is_not_sent(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", refuse(errno.EIO))
 
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        reading.sync(file)
+        finished(reading.sync(file))
 
 
 # --- can it be moved? ----------------------------------------------------------------------------------
