@@ -14,7 +14,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -99,6 +99,10 @@ def finished(a_pass: Pass[T], gather: Callable[[], AbstractContextManager[Notes]
             error = raised
             if wait is None:
                 raise
+        except BaseException as died:  # in the tests that end the process here, all that it had in hand ends with it
+            with suppress(BaseException):
+                a_pass.throw(died)
+            raise
 
 
 def _make_durable(wait: OnDisk) -> None:

@@ -287,6 +287,8 @@ class Daemon:
     def _look_round(self, now_s: float) -> None:
         """Does every route still answer? And let systemd know how it stands."""
         self._roster.listen(now_s)
+        if any(desk.stuck for desk in self._all()):
+            self._flush()  # what a clerk has noted that hangs now is not to keep others from the ledger
         if self._stopped_by is not None:
             return
         ready = now_s >= self._ready_by_s or (not self._starting and all(desk.was_looked_at() for desk in self._desks))
