@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 from canarysync.sandbox import Sandbox
-from tests.support import Site, make_site
+from tests.support import Site, log_as_before, make_site
 
 # Half of the usual examples, as the suite runs at every change; and no deadline: machines are busy at times.
 settings.register_profile("canarysync", max_examples=50, deadline=None)
@@ -77,3 +77,10 @@ def sandbox() -> Iterator[Sandbox]:
 def site(tmp_path: Path, sandbox: Sandbox) -> Site:
     """Folders and a config for it."""
     return make_site(tmp_path, sandbox.url)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """What sets up canarysync's log in one test is nothing to the next one."""
+    with log_as_before():
+        yield
