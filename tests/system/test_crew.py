@@ -157,6 +157,15 @@ def test_a_commit_that_fails_is_told_to_all_who_noted_something(ledger: SqliteLe
     assert (asked, list(ledger.open_entries(ROUTE))) == ([], [])
 
 
+def test_what_a_request_raises_is_raised_in_its_pass(ledger: SqliteLedger, workers: Workers[object]) -> None:
+    def broken() -> Pass[object]:
+        return (yield from ask(lambda: {}["nothing"]))
+
+    a_crew = crew_of(ledger, workers)
+    for _ in range(2):  # by a worker of its own, and by the clerk
+        assert [type(each) for each in came_of(a_crew, failing(KeyError, broken))] == [KeyError]
+
+
 def test_a_slow_request_keeps_nobody_waiting_who_comes_later(ledger: SqliteLedger, workers: Workers[object]) -> None:
     go, asked = threading.Event(), threading.Event()
 
