@@ -28,8 +28,8 @@ class OnDisk:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """To go on, the pass needs what ``call`` returns, which asks the API; what it raises is raised in the pass. Before it
-    is made, all that the pass has noted in the ledger is on disk."""
+    """To go on, the pass needs what ``call`` returns, which asks the API; what it raises is raised in the pass. Before
+    it is made, all that the pass has noted in the ledger is on disk."""
 
     call: Callable[[], object]
 
