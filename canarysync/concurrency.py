@@ -6,9 +6,8 @@ sent, and growing latency. The latter is a gradient: recent latency against the 
 concurrency-limits (Vegas, Gradient2), with a floor for noise and the lowest samples of a round, as in HyStart++
 (RFC 9406 §4.2).
 
-Our own work is a limit too: threads that wait for each other send nothing. An upload is more than its request (reading,
-recording, filing), and once most of those under way are not at their request, more of them would not send faster. So
-the limit rises only while two fifths of it are requests, and sinks below one fifth.
+Our own work is no reason to stay low: what is read, noted and filed together shares its commits and fsyncs (crew.py),
+the more so the more uploads are under way.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ _FIRST = 4
 """It starts so: some files that arrive together need not wait for each other."""
 
 _ROUND_LEAST = 4
-_BUSY, _IDLE = 0.4, 0.2
 _LATE = 2.0
 _NOISE_S = 0.003
 _NO_BETTER = 0.8
@@ -55,7 +53,6 @@ class Limit:
         self._doubles = True  # slow start, until the first sign of congestion
         self._reached = False
         self._latencies: list[float] = []
-        self._in_flight = 0  # summed up
         self._lowest_s = inf
         self._late_s = inf  # the latency for which the limit was just halved
         self._ceiling: int | None = None
@@ -75,7 +72,6 @@ class Limit:
             self._back_off(sample.in_flight, now_s)
             return
         self._latencies.append(sample.latency_s)
-        self._in_flight += sample.in_flight
         if len(self._latencies) >= max(self.now, _ROUND_LEAST):
             self._end_round(now_s)
 
@@ -126,5 +122,5 @@ class Limit:
             self._begin_round()
 
     def _begin_round(self) -> None:
-        self._reached, self._in_flight = False, 0
+        self._reached = False
         self._latencies.clear()
