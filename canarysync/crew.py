@@ -37,7 +37,11 @@ TOGETHER = 32
 """So many passes are taken on at a time: the first of them waits for the last."""
 
 QUICK_S = 0.003
-"""A request that takes no longer than this is better made at once than given to another thread."""
+"""Requests that usually take no longer than this are better made at once than given to other threads."""
+
+_FOLLOWS = 1 / 8
+"""How much a request changes what is held to be usual: one that waited for another thread of ours says nothing of the
+API, nor does one that was refused at once; but a single one that takes long enough does."""
 
 HANGS_S = 5.0
 """A clerk that was silent for so long does not keep another one from taking its place."""
@@ -112,7 +116,7 @@ class Crew:
         self._at_work = threading.Lock()
         self._ready: deque[_Errand[object]] = deque()
         self._clerks: list[_Clerk] = []
-        self._quick = False
+        self._usual_s = 2 * QUICK_S  # how long requests take
 
     def begin(self, a_pass: Pass[T], done: Callable[[T], None]) -> Task:
         """Take on a pass, which does not raise. ``done`` is called with what it comes to, in a worker."""
@@ -174,15 +178,18 @@ class Crew:
 
     def _has_asked(self, errand: _Errand[object], clerk: _Clerk) -> bool:
         """Whether a request is left to somebody else; where it is not, it has been made."""
-        if not self._quick:
+        if self._usual_s > QUICK_S:
             self._lend(partial(self._ask, errand))
             return True
         clerk.heard_s = time.monotonic()
-        self._quick = errand.ask() < QUICK_S
+        self._make_request(errand)
         return False
 
+    def _make_request(self, errand: _Errand[object]) -> None:
+        self._usual_s += _FOLLOWS * (errand.ask() - self._usual_s)
+
     def _ask(self, errand: _Errand[object]) -> None:
-        self._quick = errand.ask() < QUICK_S
+        self._make_request(errand)
         clerk = self._bring(errand)
         if clerk is not None:
             self._serve(clerk)
