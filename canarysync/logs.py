@@ -9,8 +9,8 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -73,7 +73,7 @@ class JsonFormat(logging.Formatter):
 def set_up(level: str, format: str, stream: TextIO | None = None, environment: Mapping[str, str] = os.environ) -> None:
     """Send canarysync's log to ``stream`` (default: stderr). The libraries' own logs stay silent below errors:
     urllib3 would log urls, watchdog every event."""
-    handler = logging.StreamHandler(stream) if stream else _CurrentStderr()
+    handler = _Lines(stream)
     journal = stream is None and in_journal(environment)
     handler.setFormatter(JsonFormat(journal=journal) if format == "json" else TextFormat(journal=journal))
     root = logging.getLogger("canarysync")
@@ -114,15 +114,54 @@ def priority(level: int) -> str:
     return "<3>" if level >= logging.ERROR else "<4>" if level >= logging.WARNING else "<6>" if level > 10 else "<7>"
 
 
-class _CurrentStderr(logging.StreamHandler[TextIO]):
-    """Writes to what sys.stderr is at the moment: a progress bar puts itself in its place."""
+class _Lines(logging.Handler):
+    """Writes to ``stream``, else to what sys.stderr is at the moment: a progress bar puts itself in its place.
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
+    While it ``holds``, lines wait for the next ``flush`` or warning; all that wait are written together.
+    """
 
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]
-        return sys.stderr
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self.holds = False
+        self._stream = stream
+        self._waiting: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._waiting.append(self.format(record) + "\n")
+        except Exception:  # as all handlers of logging do: what cannot be told stops nothing
+            self.handleError(record)
+        if not self.holds or record.levelno >= logging.WARNING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits. Called at the end of the process too, by logging."""
+        self.acquire()
+        try:
+            text = "".join(self._waiting)
+            self._waiting.clear()
+            if text:
+                stream = self._stream or sys.stderr
+                stream.write(text)
+                stream.flush()
+        except (OSError, ValueError, AttributeError):  # nobody reads it, closed, or none at all
+            pass
+        finally:
+            self.release()
+
+
+@contextmanager
+def in_one_write() -> Iterator[None]:
+    """What is logged in the block is written at its end, all at once; warnings, and what came before them, at once."""
+    handlers = [handler for handler in logging.getLogger("canarysync").handlers if isinstance(handler, _Lines)]
+    for handler in handlers:
+        handler.holds = True
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.holds = False
+            handler.flush()
 
 
 def _thread_defect(arguments: threading.ExceptHookArgs) -> None:

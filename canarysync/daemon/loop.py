@@ -22,7 +22,7 @@ from canarysync.daemon.word import Word
 from canarysync.errors import CanarysyncError, LedgerError, told
 from canarysync.health import Vitals
 from canarysync.instant import for_people
-from canarysync.logs import event
+from canarysync.logs import event, in_one_write
 from canarysync.notify import Notifier
 from canarysync.pulse import Pulse
 from canarysync.report import LEDGER, Event, Reporter, Summary
@@ -219,9 +219,10 @@ class Daemon:
             self._flush()
         try:
             message = self._inbox.get(timeout=pause_s)
-            while True:
-                self._take(message)
-                message = self._inbox.get_nowait()
+            with in_one_write():
+                while True:
+                    self._take(message)
+                    message = self._inbox.get_nowait()
         except Empty:
             return
 

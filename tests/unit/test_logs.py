@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from canarysync.logs import catch_threads, event, set_up, where
+from canarysync.logs import catch_threads, event, in_one_write, set_up, where
 
 HEAD = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG  |INFO   |WARNING|ERROR  ) ")
 LOGGERS = ("canarysync", "urllib3", "watchdog")
@@ -207,3 +207,38 @@ def test_a_thread_that_ends_with_an_error_is_told_without_its_message(
     assert stream.getvalue().count("\n") == 1
     assert "the score" not in stream.getvalue()
     assert capfd.readouterr().err == ""
+
+
+class Writes(io.StringIO):
+    """Every write by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.parts.append(text)
+        return super().write(text)
+
+
+def test_lines_that_are_written_together_wait_for_the_end_of_the_block_but_not_for_a_warning() -> None:
+    stream, log = Writes(), logging.getLogger("canarysync.test")
+    set_up("info", "text", stream)
+    with in_one_write():
+        event(log, logging.INFO, "one")
+        assert not stream.parts
+        event(log, logging.WARNING, "two")
+        assert [part.count("\n") for part in stream.parts] == [2]
+        event(log, logging.INFO, "three")
+        event(log, logging.INFO, "four")
+    event(log, logging.INFO, "five")
+    assert [re.findall(r"\w+$", part, re.M) for part in stream.parts] == [["one", "two"], ["three", "four"], ["five"]]
+
+
+def test_lines_that_wait_are_written_where_the_process_ends_in_the_block() -> None:
+    stream = Writes()
+    set_up("info", "text", stream)
+    with in_one_write():
+        event(logging.getLogger("canarysync.test"), logging.INFO, "one")
+        logging.shutdown()
+        assert stream.getvalue().endswith("one\n")
