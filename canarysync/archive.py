@@ -58,7 +58,9 @@ class Archive:
         """The name that a file will have in done/, whose outcome was recorded at a time: with its dated folder before
         it, if the route has such."""
         inside = dated.folder_at(self._pattern, at)
-        return os.path.join(inside, self._free_name(os.path.join(self._done, inside), name, RECEIPT_SUFFIX))
+        if not inside:
+            return self._free_name(self._done, name, RECEIPT_SUFFIX)
+        return f"{inside}/{self._free_name(f'{self._done}/{inside}', name, RECEIPT_SUFFIX)}"
 
     def failed_name(self, name: str) -> str:
         """The name that a file will have in failed/; a sidecar there whose file has left makes way."""
@@ -111,7 +113,7 @@ class Archive:
     def _move(self, entry: Entry, content: Content | None, details: Details) -> Move:
         done = entry.state in DONE
         assert entry.target is not None
-        folder, target = os.path.split(f"{self._done if done else self._failed}/{entry.target}")
+        folder, _, target = f"{self._done if done else self._failed}/{entry.target}".rpartition("/")
         return Move(
             entry_id=entry.id,
             drop=self._drop,

@@ -332,11 +332,11 @@ class Lane:
         if key.entry_id is not None:
             return Visit((yield from pipeline.resume(key.entry_id, may_send=may_send)), None)
         now_s = time.monotonic()
-        kind, signature = reading.look(f"{self._drop}/{key.name}", by_open=self._network)
-        since = unchanged_since(since, Observation(key.name, kind, now_s, signature))
+        looked = reading.look(f"{self._drop}/{key.name}", by_open=self._network)
+        since = unchanged_since(since, Observation(key.name, looked[0], now_s, looked[1]))
         state = settle(since, now_s, self.quiet_s)
         waiting = isinstance(state, Wait)
-        step = yield from pipeline.process(key.name, settled=not waiting, may_send=may_send)
+        step = yield from pipeline.process(key.name, settled=not waiting, may_send=may_send, looked=looked)
         if step.outcome is Outcome.UNSETTLED:
             until_s = state.until_s if isinstance(state, Wait) else now_s + self.quiet_s
             step = Step(Outcome.UNSETTLED, "until it is quiet", max(until_s - time.monotonic(), 0.0))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,7 @@ class Score:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """What a stat says of a file's content; two equal ones, a quiet period apart, mean that it is settled."""
 
     size_bytes: int
@@ -137,8 +137,7 @@ class Kind(StrEnum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """One look at one candidate. ``signature`` is None unless ``kind`` is FILE. ``seen_at_s`` is monotonic."""
 
     name: str

@@ -155,7 +155,7 @@ def _check_kind(source: str, folder: str) -> None:
 
 def _passage(source: str) -> str | None:
     """Where the file is on its way out; None where there is no passage."""
-    drop, name = os.path.split(source)
+    drop, _, name = source.rpartition("/")
     passage = f"{drop}/{PASSAGE}"
     return f"{passage}/{name}" if _is_folder(passage) else None
 

@@ -88,8 +88,7 @@ class Outcomes:
                 entry = self._ledger.share(entry, uuid, target, now)
                 return (yield from self.file_away(entry, *_parts(valid)))
             return self.in_doubt(entry, "another file was given this score", self.backoff_s(entry))
-        step = yield from self.file_away(entry, *_parts(valid))
-        return step if step.api is not None or proof is Proof.PERSON else replace(step, api=ApiUp())
+        return (yield from self.file_away(entry, *_parts(valid), None if proof is Proof.PERSON else ApiUp()))
 
     def duplicate(self, draft: Draft, owner: Entry, valid: Valid) -> Pass[Step]:
         """``owner`` has uploaded this very score: its uuid is this file's uuid too."""
@@ -113,8 +112,7 @@ class Outcomes:
         target = self._archive.failed_name(entry.name)
         entry = self._ledger.fail(entry, state, code, status, target, self._now())
         content = valid.content if valid else None
-        step = yield from self.file_away(entry, content, details)
-        return replace(step, api=ApiUp())
+        return (yield from self.file_away(entry, content, details, ApiUp()))
 
     def withdrawn(self, entry: Entry, reason: str) -> Step:
         """Its file was taken back, and the API does not have it."""
@@ -205,10 +203,13 @@ class Outcomes:
         FileNotFoundError where it is noticed that it is not there."""
         return self._archive.obstacle(name)
 
-    def file_away(self, entry: Entry, content: Content | None, details: Details) -> Pass[Step]:
-        """Steps 4 to 6; a failed move is tried again, and never leads to another sending."""
+    def file_away(
+        self, entry: Entry, content: Content | None, details: Details, api: ApiUp | None = None
+    ) -> Pass[Step]:
+        """Steps 4 to 6; a failed move is tried again, and never leads to another sending. ``api``: what was learnt of
+        it before."""
         if not self._present():  # the file is not gone, its folder is: nothing may be filed in its stead
-            return Step(Outcome.DEFERRED, "the drop folder is gone", FOLDER_GONE_WAIT_S, entry=entry, trouble=True)
+            return Step(Outcome.DEFERRED, "the drop folder is gone", FOLDER_GONE_WAIT_S, api, entry=entry, trouble=True)
         if entry.resent and entry.proof is not None:
             checked = yield from self._check_for_twins(entry)
             if isinstance(checked, Step):
@@ -217,9 +218,9 @@ class Outcomes:
         yield ON_DISK  # what is in done/ or failed/ is known to the ledger as such
         filed = yield from self._archive.file_away(entry, content, details)
         if isinstance(filed, Unfiled):
-            return Step(Outcome.DEFERRED, filed.reason, self.aged_backoff_s(entry), entry=entry, trouble=True)
+            return Step(Outcome.DEFERRED, filed.reason, self.aged_backoff_s(entry), api, entry=entry, trouble=True)
         outcome = Outcome(outcome_of(filed)) if filed.state in DONE else Outcome.FAILED
-        return Step(outcome, str(filed.code or ""), entry=filed, more=self._archive.is_there(entry))
+        return Step(outcome, str(filed.code or ""), api=api, entry=filed, more=self._archive.is_there(entry))
 
     def _check_for_twins(self, entry: Entry) -> Pass[Entry | Step]:
         """Sent twice after all? Look once more; where that is not to be known at all, the receipt says so too."""

@@ -39,7 +39,7 @@ from canarysync.outcomes import FOLDER_GONE_WAIT_S, UNREADABLE, Outcomes, Tools,
 from canarysync.parse import parse
 from canarysync.passes import Pass, ask
 from canarysync.readback import Absent, Adopt, LookAgain, Near, judge_look
-from canarysync.reading import Content, NotRead
+from canarysync.reading import Content, Look, NotRead
 from canarysync.sidecar import message_for
 from canarysync.step import ApiUp, Outcome, Step
 from canarysync.validate import validate
@@ -72,11 +72,11 @@ class Pipeline:
 
     # --- the two kinds of pass -----------------------------------------------------------------------
 
-    def process(self, name: str, *, settled: bool, may_send: bool) -> Pass[Step]:
+    def process(self, name: str, *, settled: bool, may_send: bool, looked: Look | None = None) -> Pass[Step]:
         """One pass over ``drop/name``.
 
         ``settled``: it did not change for the quiet period; only then may it be rejected. ``may_send``: the
-        API may be asked now; if not, everything up to that is done.
+        API may be asked now; if not, everything up to that is done. ``looked``: what stands there, if that is known.
         """
         entry = self._ledger.open_entry(self._route_id, name)
         if entry is not None and entry.state in DECIDED:
@@ -85,7 +85,7 @@ class Pipeline:
             return Step(Outcome.ON_HOLD)
         if not settled and syntax_of(name) is Syntax.YAML:
             return Step(Outcome.UNSETTLED)
-        found = reading.read(self._path(name), self._route.max_size_bytes)
+        found = reading.read(self._path(name), self._route.max_size_bytes, looked)
         if isinstance(found, NotRead) and _undecided(found):
             return self._not_read(entry, found)
         verdict = self._judge(name, found)

@@ -33,13 +33,14 @@ class NotRead:
     changing: bool = False
 
 
-def look(path: str | Path, *, by_open: bool = False) -> tuple[Kind, Signature | None]:
+Look = tuple[Kind, Signature | None]
+
+
+def look(path: str | Path, *, by_open: bool = False) -> Look:
     """What stands at ``path``. ``by_open`` asks through an open file, since network mounts cache what lstat says."""
     try:
         seen = os.lstat(path)
-        if not stat.S_ISREG(seen.st_mode):
-            return (Kind.MISSING if stat.S_ISDIR(seen.st_mode) else Kind.UNSAFE), _signature(seen)
-        if by_open:
+        if by_open and stat.S_ISREG(seen.st_mode):
             fd = open_safely(path)
             try:
                 seen = os.fstat(fd)
@@ -47,12 +48,13 @@ def look(path: str | Path, *, by_open: bool = False) -> tuple[Kind, Signature | 
                 os.close(fd)
     except OSError as error:
         return _kind_of(error), None
-    return Kind.FILE, _signature(seen)
+    return _kind_with(seen.st_mode), _signature(seen)
 
 
-def read(path: str | Path, most_bytes: int) -> Content | NotRead:
-    """Read a regular file of at most ``most_bytes`` without following links or waiting on a FIFO."""
-    kind, signature = look(path)
+def read(path: str | Path, most_bytes: int, looked: Look | None = None) -> Content | NotRead:
+    """Read a regular file of at most ``most_bytes`` without following links or waiting on a FIFO. ``looked``: what was
+    there just now, if somebody has looked."""
+    kind, signature = looked or look(path)
     if kind is not Kind.FILE:
         return NotRead(kind, signature)
     try:
@@ -67,10 +69,9 @@ def read(path: str | Path, most_bytes: int) -> Content | NotRead:
 
 def _read_open(fd: int, most_bytes: int) -> Content | NotRead:
     before = os.fstat(fd)
-    if not stat.S_ISREG(before.st_mode):
-        return NotRead(Kind.UNSAFE, _signature(before))
-    if before.st_size > most_bytes:
-        return NotRead(Kind.FILE, _signature(before))
+    kind = _kind_with(before.st_mode)
+    if kind is not Kind.FILE or before.st_size > most_bytes:
+        return NotRead(kind, _signature(before))
     data = _read_up_to(fd, before.st_size + 1)  # a byte more than there should be: is that all?
     after = _signature(os.fstat(fd))
     if after != _signature(before) or len(data) != after.size_bytes:
@@ -89,6 +90,12 @@ def _read_up_to(fd: int, size_bytes: int) -> bytes:
 def open_safely(path: str | Path) -> int:
     """A file descriptor to read from. Raises OSError: ELOOP for a link."""
     return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+
+
+def _kind_with(mode: int) -> Kind:
+    if stat.S_ISREG(mode):
+        return Kind.FILE
+    return Kind.MISSING if stat.S_ISDIR(mode) else Kind.UNSAFE
 
 
 def _kind_of(error: OSError) -> Kind:

@@ -221,12 +221,11 @@ def _indented(value: Any, line: str = "\n") -> str:
     line where ``value`` stands."""
     if isinstance(value, str):
         return encode_basestring(value)
-    if not value or not isinstance(value, dict | list):
-        return json.dumps(value)
-    within = line + "  "
-    if isinstance(value, list):
-        members, (opening, closing) = [_indented(item, within) for item in value], "[]"
-    else:
+    if value and isinstance(value, dict):
+        within = line + "  "
         members = [f"{encode_basestring(key)}: {_indented(item, within)}" for key, item in value.items()]
-        opening, closing = "{}"
-    return opening + within + f",{within}".join(members) + line + closing
+        return "{" + within + f",{within}".join(members) + line + "}"
+    if value and isinstance(value, list):
+        within = line + "  "
+        return "[" + within + f",{within}".join([_indented(item, within) for item in value]) + line + "]"
+    return str(value) if type(value) is int else json.dumps(value)

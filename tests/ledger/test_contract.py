@@ -175,7 +175,7 @@ def test_a_withdrawn_entry_is_open_no_more(ledger: Ledger) -> None:
 
 def test_rebinding_changes_the_bytes_and_nothing_else(ledger: Ledger) -> None:
     entry = entry_in(ledger, State.DEFERRED)
-    other = replace(SIGNATURE, size_bytes=171, inode=78)
+    other = SIGNATURE._replace(size_bytes=171, inode=78)
 
     assert ledger.rebind(entry, "ab" * 32, other) == replace(entry, sha256="ab" * 32, signature=other)
 
@@ -211,7 +211,7 @@ def test_any_name_a_file_can_have_comes_back_as_it_was(reopen: Reopen, name: str
 
 @pytest.mark.parametrize("number", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
 def test_inode_and_device_are_unsigned_64_bit_numbers(reopen: Reopen, number: int) -> None:
-    signature = replace(SIGNATURE, inode=number, device=number)
+    signature = SIGNATURE._replace(inode=number, device=number)
     entry = claim(reopen(), draft(signature=signature))
 
     assert reopen().entry(entry.id).signature == signature
@@ -221,7 +221,7 @@ def test_inode_and_device_are_unsigned_64_bit_numbers(reopen: Reopen, number: in
 def test_any_mtime_that_a_file_system_gives_can_be_recorded(ledger: Ledger, year: int) -> None:
     """ext4 goes to 2446 and XFS to 2486: from 2263 on, the nanoseconds take more than 63 bits."""
     since_1970 = datetime(year, 6, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    signature = replace(SIGNATURE, mtime_ns=since_1970 // timedelta(microseconds=1) * 1000 + 1)
+    signature = SIGNATURE._replace(mtime_ns=since_1970 // timedelta(microseconds=1) * 1000 + 1)
 
     assert claim(ledger, draft(signature=signature)).signature == signature
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,18 +38,18 @@ def test_a_missing_file_is_gone_at_once() -> None:
 
 
 CHANGES = {
-    "size": replace(SIGNATURE, size_bytes=11),
-    "size back": replace(SIGNATURE, size_bytes=0),
-    "mtime": replace(SIGNATURE, mtime_ns=6),
-    "mtime back (a copy keeps the old one)": replace(SIGNATURE, mtime_ns=4),
-    "inode (renamed over it)": replace(SIGNATURE, inode=8),
-    "device (mounted over it)": replace(SIGNATURE, device=2),
+    "size": SIGNATURE._replace(size_bytes=11),
+    "size back": SIGNATURE._replace(size_bytes=0),
+    "mtime": SIGNATURE._replace(mtime_ns=6),
+    "mtime back (a copy keeps the old one)": SIGNATURE._replace(mtime_ns=4),
+    "inode (renamed over it)": SIGNATURE._replace(inode=8),
+    "device (mounted over it)": SIGNATURE._replace(device=2),
 }
 
 
 @pytest.mark.parametrize("changed", CHANGES.values(), ids=list(CHANGES))
 def test_any_change_starts_the_quiet_period_anew(changed: Signature) -> None:
-    latest = replace(SEEN, seen_at_s=105.0, signature=changed)
+    latest = SEEN._replace(seen_at_s=105.0, signature=changed)
     assert unchanged_since(SEEN, latest) is latest
 
 
@@ -64,7 +62,7 @@ def test_another_kind_starts_the_quiet_period_anew(kind: Kind) -> None:
 
 def test_no_change_keeps_the_first_observation() -> None:
     assert unchanged_since(None, SEEN) is SEEN
-    assert unchanged_since(SEEN, replace(SEEN, seen_at_s=105.0)) is SEEN
+    assert unchanged_since(SEEN, SEEN._replace(seen_at_s=105.0)) is SEEN
 
 
 looks = st.lists(st.tuples(st.floats(0.001, 5), st.integers(0, 1)), min_size=1, max_size=30)
@@ -78,7 +76,7 @@ def test_ready_only_after_a_whole_quiet_period_of_equal_looks(looks: list[tuple[
         now_s += passed_s
         if size_bytes != size:
             changed_at_s, size = now_s, size_bytes
-        seen = replace(SEEN, seen_at_s=now_s, signature=replace(SIGNATURE, size_bytes=size_bytes))
+        seen = SEEN._replace(seen_at_s=now_s, signature=SIGNATURE._replace(size_bytes=size_bytes))
         since = unchanged_since(since, seen)
         assert isinstance(settle(since, now_s, quiet_s), Ready) == (now_s >= changed_at_s + quiet_s)
 
