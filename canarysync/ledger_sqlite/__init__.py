@@ -7,7 +7,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -27,12 +26,12 @@ from canarysync.ledger_sqlite.rows import (
     intended,
     moment_text,
     move,
-    read_back,
     select,
     signature_columns,
     text,
     to_entry,
     update_entry,
+    uploaded,
 )
 from canarysync.model import Code, Held, Moment, Proof, Signature, State
 
@@ -137,10 +136,10 @@ class SqliteLedger:
         return [to_entry(row) for row in rows if row["id"] not in riding]
 
     def open_entry(self, route_id: str, name: str) -> Entry | None:
-        riding = self._database.riding()
         which = (route_id, os.fsencode(name))
         if not self._database.read(_ANY_OPEN_SQL, *which):  # as for every new file, at a third of the cost
             return None
+        riding = self._database.riding()
         rows = self._database.read(_OPEN_SQL, *which)
         return to_entry(rows[0]) if rows and rows[0]["id"] not in riding else None
 
@@ -267,10 +266,7 @@ class SqliteLedger:
                     raise
                 raise UuidOwned("record the proof", cause="the API named a uuid that another entry owns") from None
             record_once(c, entry.id, at, Happened.UPLOADED, proof)
-            return replace(
-                known, state=State.UPLOADED, changed_at=read_back(at), uuid=uuid, proof=proof, target=target,
-                code=None, status=None, retry_at=None, reason="", held=None,
-            )  # fmt: skip
+            return uploaded(known, uuid, proof, target, at)
 
         return self._database.write(change)
 

@@ -303,6 +303,8 @@ class Database:
         return self._open
 
     def _carry(self, transaction: _Transaction) -> None:
+        if len(self._riding) == len(transaction.carried):  # all of them, as what was carried rides until the commit
+            return
         for key in self._riding.keys() - transaction.carried:
             self._run(self._riding[key])
             transaction.carried.add(key)

@@ -8,7 +8,6 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from uuid import UUID
 
 from canarysync.errors import CanarysyncError, Exit, LedgerError
 from canarysync.instant import for_programs
@@ -75,6 +74,16 @@ def intended(entry_id: str, draft: Draft, at: datetime) -> Entry:
     return Entry(
         entry_id, draft.route_id, draft.name, draft.sha256, draft.signature, State.INTENDED, when, when,
         attempts=1, assessment_id=draft.assessment_id, identity=draft.identity,
+    )  # fmt: skip
+
+
+def uploaded(known: Entry, uuid: str, proof: Proof, target: str, at: datetime) -> Entry:
+    """What is read back of an entry whose proof was just recorded."""
+    return Entry(
+        known.id, known.route_id, known.name, known.sha256, known.signature, State.UPLOADED, known.created_at,
+        read_back(at), target, known.detached, attempts=known.attempts, forbidden=known.forbidden,
+        assessment_id=known.assessment_id, identity=known.identity, uuid=uuid, proof=proof, first_look=known.first_look,
+        resolution=known.resolution, resent=known.resent, possible_duplicate=known.possible_duplicate,
     )  # fmt: skip
 
 
@@ -199,8 +208,14 @@ def new_id(at: datetime, newest: str = "") -> str:
     whatever the clock does (§6.2)."""
     stamp = int(at.timestamp() * 1000) & ((1 << 48) - 1)
     chance = secrets.randbits(74)
-    made = str(UUID(int=stamp << 80 | 7 << 76 | chance >> 62 << 64 | 2 << 62 | chance & ((1 << 62) - 1)))
-    return made if made > newest else str(UUID(int=UUID(newest).int + 1))
+    made = _spelled(stamp << 80 | 7 << 76 | chance >> 62 << 64 | 2 << 62 | chance & ((1 << 62) - 1))
+    return made if made > newest else _spelled(int(newest.replace("-", ""), 16) + 1)
+
+
+def _spelled(number: int) -> str:
+    """A UUID, as ``str(UUID(int=number))`` has it, without the object."""
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 text = for_programs
