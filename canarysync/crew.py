@@ -85,10 +85,6 @@ class _Errand(Generic[T]):
             self.error = error
         return time.monotonic() - began_s
 
-    def waits_its_turn(self) -> None:
-        """It may take long, and nobody is to blame."""
-        self.task.heard_s = inf
-
     def hand_in(self) -> None:
         """It is over."""
         self._done(self._result)
@@ -139,9 +135,9 @@ class Crew:
 
     def _serve(self, clerk: _Clerk) -> None:
         """Be a clerk for as long as something can go on."""
-        while errands := self._next(clerk):
-            while errands:
-                errands = self._take_on(errands, clerk)
+        errands: list[_Errand[object]] = []
+        while errands := self._joined(errands, clerk):
+            errands = self._take_on(errands, clerk)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -154,11 +150,17 @@ class Crew:
             if held:
                 self._at_work.release()
 
-    def _next(self, clerk: _Clerk) -> list[_Errand[object]]:
+    def _joined(self, errands: list[_Errand[object]], clerk: _Clerk) -> list[_Errand[object]]:
+        """Those in hand, with others that can go on, as many as are taken on together; none at the end."""
         with self._changing:
-            if not self._ready:
+            while self._ready and len(errands) < TOGETHER:
+                errands.append(self._ready.popleft())
+            if not errands:
                 self._clerks.remove(clerk)
-            return [self._ready.popleft() for _ in range(min(len(self._ready), TOGETHER))]
+        now_s = time.monotonic()
+        for errand in errands:
+            errand.task.heard_s = now_s
+        return errands
 
     def _take_on(self, errands: list[_Errand[object]], clerk: _Clerk) -> list[_Errand[object]]:
         """Take them on until they have to wait, and see to what they wait for. Returns those that can go on then."""
@@ -173,7 +175,7 @@ class Crew:
             if errand.over:
                 errand.hand_in()
         for errand in errands:
-            errand.waits_its_turn()
+            errand.task.heard_s = inf  # while requests are made it may be long, and no folder is to blame
         return [errand for errand in errands if not (errand.over or (errand.asks() and self._has_asked(errand, clerk)))]
 
     def _has_asked(self, errand: _Errand[object], clerk: _Clerk) -> bool:
