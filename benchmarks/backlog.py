@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.place import Place, place, write
-from benchmarks.processes import cpu_s, memory_mib
+from benchmarks.processes import cpu_s, memory_mb
 from benchmarks.sink import Sink, sink
 
 MEASURED_MOST = 20_000
@@ -28,7 +28,7 @@ PATIENCE_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """``first_put_s``: from the start of the process. ``*_ms``: CPU time per file, after the first. ``peak_mib``: the
+    """``first_put_s``: from the start of the process. ``*_ms``: CPU time per file, after the first. ``peak_mb``: the
     most memory that was ever resident."""
 
     waiting: int
@@ -36,12 +36,12 @@ class Backlog:
     first_put_s: float
     user_ms: float
     system_ms: float
-    peak_mib: float
+    peak_mb: float
 
     def __str__(self) -> str:
         return (
             f"{self.waiting:>9} waiting: first PUT after {self.first_put_s:5.2f} s, {self.user_ms:5.2f} ms user + "
-            f"{self.system_ms:5.2f} ms system per file (of {self.measured}), at most {self.peak_mib:5.1f} MiB"
+            f"{self.system_ms:5.2f} ms system per file (of {self.measured}), at most {self.peak_mb:5.1f} MB"
         )
 
 
@@ -66,11 +66,11 @@ def measure(waiting: int) -> Backlog:
             after, tally = cpu_s(process.pid), api.tally()
             files = len(tally.first_at) - first
             user_ms, system_ms = (1e3 * (end - start) / files for end, start in zip(after, before, strict=True))
-            peak_mib = memory_mib(process.pid, "VmHWM")
+            peak_mb = memory_mb(process.pid)[1]
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
-    return Backlog(waiting, files, min(tally.first_at.values()) - began_s, user_ms, system_ms, peak_mib)
+    return Backlog(waiting, files, min(tally.first_at.values()) - began_s, user_ms, system_ms, peak_mb)
 
 
 def _start(here: Place) -> subprocess.Popen[bytes]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.place import fresh_folder
-from benchmarks.processes import cpu_s, memory_mib, wake_ups
+from benchmarks.processes import cpu_s, memory_mb, wake_ups
 from tests.support import Site, make_site, wait_for
 
 PERIOD_S = 60.0
@@ -35,13 +35,13 @@ class Idle:
 
     files_in_done: int
     start_s: float
-    rss_mib: float
+    rss_mb: float
     cpu_percent: float
     wake_ups: float
 
     def __str__(self) -> str:
         return (
-            f"{self.files_in_done:>9} files in done/: ready after {self.start_s:5.2f} s, RSS {self.rss_mib:5.1f} MiB, "
+            f"{self.files_in_done:>9} files in done/: ready after {self.start_s:5.2f} s, RSS {self.rss_mb:5.1f} MB, "
             f"CPU {self.cpu_percent:6.3f} %, {self.wake_ups:4.0f} wake-ups a minute"
         )
 
@@ -68,8 +68,8 @@ def measure(files_in_done: int, period_s: float = PERIOD_S) -> Idle:
             before = _seen(process.pid)
             time.sleep(period_s)
             wakes, cpu = (after - then for after, then in zip(_seen(process.pid), before, strict=True))
-            rss_mib = memory_mib(process.pid, "VmRSS")
-            return Idle(files_in_done, start_s, rss_mib, 100 * cpu / period_s, wakes * 60 / period_s)
+            rss_mb = memory_mb(process.pid)[0]
+            return Idle(files_in_done, start_s, rss_mb, 100 * cpu / period_s, wakes * 60 / period_s)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()

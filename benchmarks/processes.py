@@ -1,30 +1,57 @@
-"""What Linux tells of a process: read from /proc, while it runs."""
+"""What a process and all that it has started take: CPU, memory and wake-ups, from /proc."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_KIB = re.compile(r"^(VmRSS|VmHWM):\s+(\d+) kB$", re.MULTILINE)
+_SLEPT = re.compile(r"^voluntary_ctxt_switches:\s+(\d+)$", re.MULTILINE)
 
 
-def memory_mib(pid: int, what: str) -> float:
-    """``what`` is VmRSS for the memory that is resident now, VmHWM for the most that ever was."""
-    return int(_status(Path(f"/proc/{pid}"))[what].split()[0]) / 1024
+def cpu_s(root: int) -> tuple[float, float]:
+    """User and system seconds so far of the tree below ``root``, with those of children that have ended."""
+    spent = [list(map(int, _stat(pid)[11:15])) for pid in _tree(root)]
+    return sum(s[0] + s[2] for s in spent) / _TICKS_PER_S, sum(s[1] + s[3] for s in spent) / _TICKS_PER_S
 
 
-def cpu_s(pid: int) -> tuple[float, float]:
-    """User and system time of all its threads so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) / _TICKS, int(fields[12]) / _TICKS
+def memory_mb(root: int) -> tuple[float, float]:
+    """Resident memory of the tree below ``root`` now, and at most (of each process that is still there), in MB."""
+    now = most = 0
+    for pid in _tree(root):
+        found = dict(_KIB.findall(_read(f"/proc/{pid}/status")))
+        now += int(found.get("VmRSS", 0))
+        most += int(found.get("VmHWM", 0))
+    return now * 1024 / 1e6, most * 1024 / 1e6
 
 
 def wake_ups(pid: int) -> dict[int, int]:
     """How often each of its threads has slept, and woken up, so far: by thread id."""
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return {int(thread.name): int(_status(thread)["voluntary_ctxt_switches"]) for thread in threads}
+    found = {
+        int(name): _SLEPT.search(_read(f"/proc/{pid}/task/{name}/status")) for name in os.listdir(f"/proc/{pid}/task")
+    }
+    return {thread: int(slept[1]) for thread, slept in found.items() if slept}
 
 
-def _status(folder: Path) -> dict[str, str]:
-    lines = (folder / "status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+def _tree(root: int) -> Iterator[int]:
+    """``root`` and what it has started, by the parents that /proc tells."""
+    parents = {int(name): int(_stat(int(name))[1]) for name in os.listdir("/proc") if name.isdigit()}
+    found = [root]
+    for pid in found:
+        yield pid
+        found += [child for child, parent in parents.items() if parent == pid]
+
+
+def _stat(pid: int) -> list[str]:
+    """/proc/PID/stat from its third field on (proc(5)); zeros for a process that has ended."""
+    return (_read(f"/proc/{pid}/stat").rpartition(")")[2] or "0 " * 20).split()
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -16,9 +16,9 @@ from dataclasses import astuple, dataclass
 
 from benchmarks.place import Place, place
 from benchmarks.players import BARE, CANARYSYNC, PLAYERS, SCRIPT, Player, at_work
+from benchmarks.processes import cpu_s, memory_mb
 from benchmarks.report import Section, at_least, figure
 from benchmarks.sink import Sink, Tally, sink
-from benchmarks.tree import cpu_s, memory_mb
 
 DELAYS_S = (0.0, 0.02, 0.1)
 QUIET_S = 3.0
@@ -67,11 +67,11 @@ def play(player: Player, files: int, most_s: float, delay_s: float, limit: int =
         here.stage(files)
         with at_work(player, here, api.url, files) as process:
             time.sleep(SETTLE_S)
-            before_s, (idle_mb, _) = cpu_s(process.pid), memory_mb(process.pid)
+            before_s, (idle_mb, _) = sum(cpu_s(process.pid)), memory_mb(process.pid)
             end_s = time.monotonic() + most_s
             with here.burst() if player.watches else _told_to_go(process):
                 filed_at, lost = _until_done(api, here, files, end_s)
-            tally, spent_s, (_, most_mb) = api.tally(), cpu_s(process.pid) - before_s, memory_mb(process.pid)
+            tally, spent_s, (_, most_mb) = api.tally(), sum(cpu_s(process.pid)) - before_s, memory_mb(process.pid)
     return _figures(tally, filed_at if player.watches else math.nan, spent_s, idle_mb, most_mb, lost), tally
 
 
