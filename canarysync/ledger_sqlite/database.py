@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -196,8 +196,13 @@ class Notes:
         if transaction not in self._transactions:
             self._transactions.append(transaction)
 
+    def came_to_nothing(self) -> bool:
+        """Whether something of it was undone. What would be written now may rest on that."""
+        return any(transaction.error is not None for transaction in self._transactions)
+
     def settle(self) -> None:
-        """Return once it is all on disk. Raises LedgerError: then nothing of a transaction that failed is."""
+        """Return once it is all on disk. Raises LedgerError: then nothing of a transaction that failed is, which is the
+        last one."""
         transactions, self._transactions = self._transactions, []
         for transaction in transactions:
             self._database.settle(transaction)
@@ -251,12 +256,19 @@ class Database:
         gathered: Notes | None = getattr(self._thread, "notes", None)
         notes = gathered or Notes(self)
         with self._writing:
+            if notes.came_to_nothing():
+                raise self._broken_off()
+            began = self._open is None
             try:
                 transaction = self._opened()
                 result = self._run(change)
                 notes.add(transaction)
-            except ERRORS as error:
-                raise self._trouble("write", error) from error
+            except BaseException as error:
+                if began:  # nobody else would see to its end, and other processes wait for that
+                    self._end(error)
+                if isinstance(error, ERRORS):
+                    raise self._trouble("write", error) from error
+                raise
         if gathered is None:
             notes.settle()
         return result
@@ -278,7 +290,10 @@ class Database:
         if isinstance(transaction.error, ERRORS):
             raise self._trouble("write", transaction.error) from transaction.error
         if transaction.error is not None:
-            raise LedgerError("write", str(self.path), "the transaction was broken off")
+            raise self._broken_off()
+
+    def _broken_off(self) -> LedgerError:
+        return LedgerError("write the ledger", str(self.path), "the transaction was broken off")
 
     def ride(self, key: str, change: Callable[[sqlite3.Connection], object]) -> None:
         """Leave a change for the next commit to take along. It is not durable before that."""
@@ -321,7 +336,7 @@ class Database:
             raise
 
     def _commit(self, transaction: _Transaction) -> None:
-        failure: BaseException | None = LedgerError("write", str(self.path), "the transaction was broken off")
+        failure: BaseException | None = self._broken_off()
         try:
             self._check_in_place()
             self._writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'commits'")
@@ -337,11 +352,12 @@ class Database:
 
     def _end(self, error: BaseException | None) -> None:
         """The open transaction is over, and was undone if there is an ``error``."""
+        ended, self._open = self._open, None
+        if ended is not None:
+            ended.over, ended.error = True, error
         if self._writer.in_transaction:
-            self._writer.execute("ROLLBACK")
-        if self._open is not None:
-            self._open.over, self._open.error = True, error
-        self._open = None
+            with suppress(*ERRORS):  # what could not be undone keeps the next one from beginning
+                self._writer.execute("ROLLBACK")
 
     def _check_in_place(self) -> None:
         """SQLite goes on writing into a file that was deleted or replaced; what it recorded there would be lost."""

@@ -8,15 +8,15 @@ from typing import Any
 
 
 class Watched(sqlite3.Connection):
-    """A connection that writes down what it executes, and can refuse to commit."""
+    """A connection that writes down what it executes, and can refuse to end a transaction."""
 
     closed = False
     statements: list[str]
-    refuses_to_commit = False
+    refuses_to_commit = refuses_to_roll_back = False
 
     def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
         self.statements.append(sql)
-        if self.refuses_to_commit and sql == "COMMIT":
+        if (self.refuses_to_commit and sql == "COMMIT") or (self.refuses_to_roll_back and sql == "ROLLBACK"):
             raise sqlite3.OperationalError("disk I/O error")
         return super().execute(sql, *arguments)
 

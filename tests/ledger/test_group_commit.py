@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from canarysync.errors import LedgerError, UuidOwned
 from canarysync.ledger import Entry, Notes
 from canarysync.ledger_sqlite import SqliteLedger
+from canarysync.ledger_sqlite.rows import IllegalChange
 from canarysync.model import Proof, State
 from tests.ledger.spy import Spy
 from tests.ledger.support import ROUTE, SIGNATURE, T0, at, claim, draft, entry_in, uuid_of
@@ -86,15 +88,57 @@ def test_a_change_that_breaks_off_undoes_all_that_was_not_committed(ledger: Sqli
     entries = claimed(ledger, 3)
     jobs = deferring(ledger, entries)
 
-    def interrupted(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE scores SET reason = 'half'")
-        raise ValueError
-
     results = in_one_commit(ledger, [*jobs[:2], partial(ledger._database.write, interrupted), jobs[2]])
 
     assert [type(result) for result in results] == [LedgerError, LedgerError, ValueError, Entry]
     assert [entry.state for entry in ledger.open_entries(ROUTE)] == [State.INTENDED, State.INTENDED, State.DEFERRED]
     assert [type(job()) for job in jobs[:2]] == [Entry] * 2
+
+
+def interrupted(connection: sqlite3.Connection) -> None:
+    connection.execute("UPDATE scores SET reason = 'half'")
+    raise ValueError("half")
+
+
+def test_nothing_is_built_on_what_was_undone(ledger: SqliteLedger) -> None:
+    """Who gathers does not know yet that another thread's trouble took its change along: the next may rest on it."""
+    entry, other = claimed(ledger, 2)
+    with ledger.gather() as notes:
+        ledger.defer(entry, "HTTP 429", at(9), at(1))
+        with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="half"):
+            pool.submit(ledger._database.write, interrupted).result()
+        with pytest.raises(LedgerError):
+            ledger.defer(other, "HTTP 429", at(9), at(1))
+    with pytest.raises(LedgerError):
+        notes.settle()
+    ledger.flush()
+
+    assert list(ledger.open_entries(ROUTE)) == [entry, other]
+
+
+def test_a_change_that_was_not_made_leaves_no_transaction_open(tmp_path: Path, ledger: SqliteLedger) -> None:
+    """`canarysync resolve` would wait for it, in another process, for as long as nobody else commits."""
+    ledger.filed(entry_in(ledger, State.UPLOADED, "filed.json"), at(5))
+    illegal = _illegal(ledger)
+    ledger.filed(entry_in(ledger, State.UPLOADED, "filed too.json", 1), at(5))
+    with pytest.raises(IllegalChange), ledger.gather() as notes:
+        illegal()
+    notes.settle()
+
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite3", timeout=0, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+    ledger.flush()
+    assert ledger.counts(ROUTE).done == 2, "and what rode on it rides on the next one"
+
+
+def test_a_rollback_that_fails_lets_nothing_through(ledger: SqliteLedger, spy: Spy) -> None:
+    entries = claimed(ledger, 2)
+    spy.writer.refuses_to_commit = spy.writer.refuses_to_roll_back = True
+    assert [type(came) for came in in_one_commit(ledger, deferring(ledger, entries[:1]))] == [LedgerError]
+    assert [type(came) for came in in_one_commit(ledger, deferring(ledger, entries[1:]))] == [LedgerError]
+    spy.writer.refuses_to_commit = spy.writer.refuses_to_roll_back = False
+
+    assert list(ledger.open_entries(ROUTE)) == entries
 
 
 def test_what_one_thread_gathers_another_one_takes_along(ledger: SqliteLedger, spy: Spy) -> None:
