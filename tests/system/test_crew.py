@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -185,6 +186,39 @@ def test_a_slow_request_keeps_nobody_waiting_who_comes_later(ledger: SqliteLedge
     assert [came.get(timeout=PATIENCE_S) for _ in range(8)] == ["quick"] * 8
     go.set()
     assert came.get(timeout=PATIENCE_S) is True
+
+
+def test_who_was_answered_is_not_blamed_for_a_slow_neighbour(
+    ledger: SqliteLedger, workers: Workers[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clerk that asks for both is silent: that says nothing of the folder of the one that has its answer."""
+    monkeypatch.setattr(crew, "QUICK_S", PATIENCE_S)
+    come, go, asked = threading.Event(), threading.Event(), threading.Event()
+
+    def begun_together() -> Pass[object]:
+        come.wait(PATIENCE_S)
+        return None
+        yield
+
+    def slow() -> Pass[object]:
+        return (yield from ask(lambda: (asked.set(), go.wait(PATIENCE_S))[1]))
+
+    def quick() -> Pass[object]:
+        return (yield from ask(lambda: "quick"))
+
+    a_crew, came = crew_of(ledger, workers), SimpleQueue[object]()
+    assert came_of(a_crew, *(quick() for _ in range(40))) == ["quick"] * 40, "now the clerk asks by itself"
+    for _ in range(crew.CLERKS):
+        a_crew.begin(begun_together(), came.put)
+    answered = a_crew.begin(quick(), came.put)
+    a_crew.begin(slow(), came.put)
+    come.set()
+    assert asked.wait(PATIENCE_S)
+    silent_s = answered.silent_s(time.monotonic())
+    go.set()
+
+    assert silent_s < 0
+    assert {came.get(timeout=PATIENCE_S) for _ in range(crew.CLERKS + 2)} == {None, "quick", True}
 
 
 def test_a_clerk_that_hangs_is_replaced(
