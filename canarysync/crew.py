@@ -142,13 +142,16 @@ class Crew:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """While one clerk reads and notes, the others wait for the disk, or here: else they would wait for each other
-        at every call. For one that hangs nobody waits for ever."""
-        held = self._at_work.acquire(timeout=HANGS_S)
+        at every call. For one that hangs they wait once: it keeps the lock that it has, and there is another."""
+        turn = self._at_work
+        if not turn.acquire(timeout=HANGS_S):
+            turn = threading.Lock()
+            turn.acquire()
+            self._at_work = turn
         try:
             yield
         finally:
-            if held:
-                self._at_work.release()
+            turn.release()
 
     def _joined(self, errands: list[_Errand[object]], clerk: _Clerk) -> list[_Errand[object]]:
         """Those in hand, with others that can go on, as many as are taken on together; none at the end."""

@@ -248,3 +248,31 @@ def test_a_clerk_that_hangs_is_replaced(
     assert came.get() == "sound"
     go.set()
     wait_for(lambda: len(hanging) == crew.CLERKS, "those that hung to end")
+
+
+def test_a_clerk_that_hangs_is_waited_for_once(
+    ledger: SqliteLedger, workers: Workers[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "HANGS_S", 0.5)
+    go, hanging = threading.Event(), threading.Event()
+
+    def hangs() -> Pass[object]:
+        hanging.set()
+        return go.wait(PATIENCE_S)
+        yield
+
+    def sound() -> Pass[object]:
+        for _ in range(20):
+            yield ON_DISK
+        return "sound"
+
+    a_crew, came = crew_of(ledger, workers), SimpleQueue[object]()
+    a_crew.begin(hangs(), came.put)
+    assert hanging.wait(PATIENCE_S)
+    began_s = time.monotonic()
+    assert came_of(a_crew, sound()) == ["sound"]
+    took_s = time.monotonic() - began_s
+    go.set()
+
+    assert came.get(timeout=PATIENCE_S) is True
+    assert took_s < 10 * crew.HANGS_S
