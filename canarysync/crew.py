@@ -127,11 +127,22 @@ class Crew:
         errand.task.heard_s = time.monotonic()
         with self._changing:
             self._ready.append(errand)  # type: ignore[arg-type]
-            alive_s = time.monotonic() - HANGS_S
-            if sum(clerk.heard_s > alive_s for clerk in self._clerks) >= CLERKS:
-                return None
-            self._clerks.append(clerk := _Clerk())
-            return clerk
+            return self._another_clerk()
+
+    def _another_clerk(self) -> _Clerk | None:
+        alive_s = time.monotonic() - HANGS_S
+        if sum(clerk.heard_s > alive_s for clerk in self._clerks) >= CLERKS:
+            return None
+        self._clerks.append(clerk := _Clerk())
+        return clerk
+
+    def look_after(self) -> None:
+        """Send another clerk if some can go on and those that there are hang, which nobody knew when they came. To be
+        called now and then while visits are stuck."""
+        with self._changing:
+            clerk = self._another_clerk() if self._ready else None
+        if clerk is not None:
+            self._lend(partial(self._serve, clerk))
 
     def _serve(self, clerk: _Clerk) -> None:
         """Be a clerk for as long as something can go on."""

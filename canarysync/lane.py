@@ -311,6 +311,10 @@ class Lane:
         """Begin a pass for ``key``; ``done`` is called with what came of it, in a worker."""
         return self._crew.begin(self._guarded(key, since, may_send), done)
 
+    def look_after_visits(self) -> None:
+        """Let those go on that wait for others that hang."""
+        self._crew.look_after()
+
     def _guarded(self, key: Key, since: Observation | None, may_send: bool) -> Pass[Visit]:
         """Nothing that goes wrong in it goes any further."""
         try:

@@ -184,6 +184,8 @@ class Roster:
         """Notice who hangs, and knock there now and then."""
         for desk in (*self.desks, *self.leaving):
             desk.listen(now_s)
+            if desk.stuck:
+                desk.lane.look_after_visits()
             if desk.hangs and desk.knocking is None and now_s - desk.answered_s > SLOW_S:
                 self._knock(desk)
 

@@ -276,3 +276,35 @@ def test_a_clerk_that_hangs_is_waited_for_once(
 
     assert came.get(timeout=PATIENCE_S) is True
     assert took_s < 10 * crew.HANGS_S
+
+
+def test_who_came_before_the_clerks_hung_is_not_left_with_them(
+    ledger: SqliteLedger, workers: Workers[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody comes after them, who would notice."""
+    go, hanging = threading.Event(), SimpleQueue[object]()
+
+    def hangs() -> Pass[object]:
+        hanging.put(None)
+        go.wait(PATIENCE_S)
+        return "at last"
+        yield
+
+    def sound() -> Pass[object]:
+        yield ON_DISK
+        return "sound"
+
+    a_crew, came = crew_of(ledger, workers), SimpleQueue[object]()
+    a_crew.begin(hangs(), came.put)
+    hanging.get(timeout=PATIENCE_S)
+    a_crew.begin(hangs(), came.put)
+    wait_for(lambda: not a_crew._ready, "the second clerk, which waits for its turn")
+    a_crew.begin(sound(), came.put)
+    a_crew.look_after()
+    assert came.empty(), "they may yet go on"
+
+    monkeypatch.setattr(crew, "HANGS_S", 0.0)
+    a_crew.look_after()
+    assert came.get(timeout=PATIENCE_S) == "sound"
+    go.set()
+    assert [came.get(timeout=PATIENCE_S) for _ in range(2)] == ["at last"] * 2

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
+from canarysync import crew, reading
+from canarysync.daemon import desks, loop
 from canarysync.daemon.desks import HINTED_MOST
 from canarysync.errors import Exit
 from canarysync.report import Event, Summary
@@ -21,7 +24,7 @@ from canarysync.sandbox import Sandbox
 from canarysync.sandbox.wire import Answer, Request, error_answer
 from canarysync.service import service
 from canarysync.step import Outcome
-from tests.support import ASSESSMENT, PATIENCE_S, Site, make_routes, make_site, score, stored
+from tests.support import ASSESSMENT, PATIENCE_S, Site, make_routes, make_site, running, score, stored, wait_for
 
 BAD = "0192530c-0000-7aa1-be9b-bc52dec8a184"
 """The assessment that the API has trouble with; all is well with ASSESSMENT."""
@@ -236,6 +239,32 @@ def test_events_of_more_files_than_are_kept_in_mind_are_left_to_the_scans(site: 
 
     assert desk.scan_wanted
     assert len(desk.tracks) == HINTED_MOST
+
+
+def test_a_file_that_waits_for_two_that_hang_is_not_left_with_them(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It came when nobody knew yet that these hang, and nothing comes after it."""
+    monkeypatch.setattr(crew, "TOGETHER", 1)
+    monkeypatch.setattr(crew, "HANGS_S", 2.0)
+    for module in (desks, loop):
+        monkeypatch.setattr(module, "SLOW_S", 0.2)
+    go, hanging, real = threading.Event(), list[str](), reading.read
+
+    def read(path: str, *more: Any) -> reading.Content | reading.NotRead:
+        if "hangs" in path:
+            hanging.append(path)
+            go.wait(PATIENCE_S)
+        return real(path, *more)
+
+    monkeypatch.setattr(reading, "read", read)
+    with service(site.config, os.environ) as daemon, running(daemon):
+        site.put("hangs.json", score(1))
+        wait_for(lambda: hanging, "the first one")
+        site.put("hangs too.json", score(2))
+        site.put("visit.json", score(3))
+        try:
+            wait_for((site.done / "visit.json").exists, "the one that does not hang")
+        finally:
+            go.set()
 
 
 def test_a_rate_limit_spreads_the_uploads_of_all_routes_together(tmp_path: Path, sandbox: Sandbox) -> None:
