@@ -86,6 +86,21 @@ def test_what_was_noted_is_on_disk_before_a_pass_goes_on(
     assert came_of(crew_of(ledger, workers), noting()) == [([], ["visit.json"])]
 
 
+def test_what_was_noted_is_on_disk_before_a_pass_is_over(
+    tmp_path: Path, ledger: SqliteLedger, workers: Workers[object]
+) -> None:
+    """One that ends with an error does not wait for what it had noted; its name may come again at once."""
+
+    def noting() -> Pass[object]:
+        claim(ledger, draft("visit.json"))
+        return None
+        yield
+
+    came: Came = SimpleQueue()
+    crew_of(ledger, workers).begin(noting(), lambda _: came.put(on_disk(tmp_path)))
+    assert came.get(timeout=PATIENCE_S) == ["visit.json"]
+
+
 def together(ledger: SqliteLedger, workers: Workers[object], passes: list[Pass[object]]) -> list[object]:
     """What passes come to that a clerk takes on together: it was kept busy until all of them had come."""
     a_crew, come = crew_of(ledger, workers), threading.Event()
