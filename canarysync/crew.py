@@ -199,7 +199,7 @@ class Crew:
             return True
         clerk.heard_s = time.monotonic()
         self._make_request(errand)
-        errand.waits_its_turn()
+        errand.task.heard_s = inf
         return False
 
     def _make_request(self, errand: _Errand[object]) -> None:
