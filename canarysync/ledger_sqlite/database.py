@@ -343,7 +343,7 @@ class Database:
             self._carry(transaction)
             self._writer.execute("COMMIT")
             failure = None
-        except (*ERRORS, LedgerError) as error:
+        except Exception as error:  # any: it is told to all who wait, and not to the one that commits alone
             failure = error
         finally:
             self._end(failure)

@@ -306,6 +306,21 @@ def test_flush_commits_only_when_something_rides(ledger: SqliteLedger, spy: Spy)
     assert spy.commits() == before + 1
 
 
+def test_a_defect_in_what_rides_is_told_to_who_waits_for_the_commit(ledger: SqliteLedger) -> None:
+    def defect(connection: sqlite3.Connection) -> None:
+        raise ZeroDivisionError
+
+    [entry] = claimed(ledger, 1)
+    with ledger.gather() as notes:
+        ledger.defer(entry, "HTTP 429", at(9), at(1))
+    ledger._database.ride("another", defect)
+
+    with pytest.raises(LedgerError):
+        notes.settle()
+    ledger._database._riding.clear()
+    assert [found.state for found in ledger.open_entries(ROUTE)] == [State.INTENDED]
+
+
 def test_what_rides_survives_a_commit_that_failed(ledger: SqliteLedger, spy: Spy) -> None:
     ledger.filed(entry_in(ledger, State.UPLOADED), at(5))
     spy.writer.refuses_to_commit = True
