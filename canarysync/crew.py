@@ -98,6 +98,10 @@ class _Clerk:
     def __init__(self) -> None:
         self.heard_s = time.monotonic()
 
+    def hangs(self) -> bool:
+        """Whether it was silent for so long that nobody may count on it."""
+        return time.monotonic() - self.heard_s >= HANGS_S
+
 
 class Crew:
     """The passes of one route. Safe to use from many threads."""
@@ -130,15 +134,14 @@ class Crew:
             return self._another_clerk()
 
     def _another_clerk(self) -> _Clerk | None:
-        alive_s = time.monotonic() - HANGS_S
-        if sum(clerk.heard_s > alive_s for clerk in self._clerks) >= CLERKS:
+        if sum(not clerk.hangs() for clerk in self._clerks) >= CLERKS:
             return None
         self._clerks.append(clerk := _Clerk())
         return clerk
 
     def look_after(self) -> None:
         """Send another clerk if some can go on and those that there are hang, which nobody knew when they came. To be
-        called now and then while visits are stuck."""
+        called now and then while visits are under way."""
         with self._changing:
             clerk = self._another_clerk() if self._ready else None
         if clerk is not None:
@@ -194,13 +197,18 @@ class Crew:
 
     def _has_asked(self, errand: _Errand[object], clerk: _Clerk) -> bool:
         """Whether a request is left to somebody else; where it is not, it has been made."""
-        if self._usual_s > QUICK_S:
+        if self._usual_s > QUICK_S or self._one_hangs():
             self._lend(partial(self._ask, errand))
             return True
         clerk.heard_s = time.monotonic()
         self._make_request(errand)
         errand.task.heard_s = inf
         return False
+
+    def _one_hangs(self) -> bool:
+        """Perhaps in a request, of whose length nothing is known until its end."""
+        with self._changing:
+            return any(clerk.hangs() for clerk in self._clerks)
 
     def _make_request(self, errand: _Errand[object]) -> None:
         self._usual_s += _FOLLOWS * (errand.ask() - self._usual_s)

@@ -184,7 +184,7 @@ class Roster:
         """Notice who hangs, and knock there now and then."""
         for desk in (*self.desks, *self.leaving):
             desk.listen(now_s)
-            if desk.stuck:
+            if desk.visits:
                 desk.lane.look_after_visits()
             if desk.hangs and desk.knocking is None and now_s - desk.answered_s > SLOW_S:
                 self._knock(desk)

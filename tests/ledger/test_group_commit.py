@@ -120,7 +120,7 @@ def test_a_change_that_was_not_made_leaves_no_transaction_open(tmp_path: Path, l
     """`canarysync resolve` would wait for it, in another process, for as long as nobody else commits."""
     ledger.filed(entry_in(ledger, State.UPLOADED, "filed.json"), at(5))
     illegal = _illegal(ledger)
-    ledger.filed(entry_in(ledger, State.UPLOADED, "filed too.json", 1), at(5))
+    ledger.filed(entry_in(ledger, State.UPLOADED, "filed too.json"), at(5))
     with pytest.raises(IllegalChange), ledger.gather() as notes:
         illegal()
     notes.settle()

@@ -323,3 +323,37 @@ def test_who_came_before_the_clerks_hung_is_not_left_with_them(
     assert came.get(timeout=PATIENCE_S) == "sound"
     go.set()
     assert [came.get(timeout=PATIENCE_S) for _ in range(2)] == ["at last"] * 2
+
+
+def test_what_can_go_on_is_not_left_to_clerks_that_hang_in_a_request(
+    ledger: SqliteLedger, workers: Workers[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "HANGS_S", 0.2)
+    monkeypatch.setattr(crew, "QUICK_S", PATIENCE_S)  # else a busy machine decides who makes the requests
+    go, asked = threading.Event(), list[int]()
+
+    def request(number: int) -> bool:
+        asked.append(number)
+        return go.wait(PATIENCE_S)
+
+    def slow(number: int) -> Pass[object]:
+        return (yield from ask(lambda: request(number)))
+
+    a_crew, came = crew_of(ledger, workers), SimpleQueue[object]()
+    a_crew._usual_s = 0.0
+    for number in range(crew.CLERKS):
+        a_crew.begin(slow(number), came.put)
+        wait_for(lambda number=number: number in asked, "a clerk to be in a request")  # type: ignore[misc]
+    rest = range(crew.CLERKS, crew.CLERKS + 5)
+    for number in rest:  # at once, and then none any more
+        a_crew.begin(slow(number), came.put)
+
+    def all_are_asked() -> bool:
+        a_crew.look_after()
+        return set(rest) < set(asked)
+
+    try:
+        wait_for(all_are_asked, "another clerk, which leaves the requests to others", 10.0)
+    finally:
+        go.set()
+    assert [came.get(timeout=PATIENCE_S) for _ in range(crew.CLERKS + 5)] == [True] * (crew.CLERKS + 5)
