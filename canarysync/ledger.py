@@ -156,7 +156,7 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The entry is ours, and on disk: where it is INTENDED, the request may go."""
+    """The entry is ours: where it is INTENDED, the request may go once that is on disk."""
 
     entry: Entry
 

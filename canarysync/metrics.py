@@ -136,7 +136,9 @@ class _Gauges:
             "canarysync_concurrency_limit", "How many uploads may be under way at once", (), registry=registry
         )
         self._in_flight = Gauge("canarysync_requests_in_flight", "Requests under way", (), registry=registry)
-        self._workers = Gauge("canarysync_workers", "Threads that visit files and scan folders", (), registry=registry)
+        self._workers = Gauge(
+            "canarysync_workers", "Threads that see to files, and make requests", (), registry=registry
+        )
         self._busy = Gauge("canarysync_workers_busy", "Those of them that are at work", (), registry=registry)
 
     def set(self, vitals: Vitals | None, now: float) -> None:

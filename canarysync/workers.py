@@ -112,6 +112,11 @@ class Workers(Generic[R]):
         """How many threads there are by now."""
         return len(self._threads)
 
+    @property
+    def busy(self) -> int:
+        """How many of them are at work."""
+        return min(self._under_way, len(self._threads))
+
     def finish(self, within_s: float) -> bool:
         """End the threads that are free, and those that get free within so many seconds. Whether these are all."""
         for _ in self._threads:

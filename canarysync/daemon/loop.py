@@ -125,9 +125,9 @@ class Daemon:
             return None
 
     def _vitals(self) -> Vitals:
-        now_s, busy = time.monotonic(), sum(1 for desk in self._all() for _ in desk.in_hand())
-        routes, visits = [desk.vitals(now_s) for desk in self._desks], self._visits
-        return Vitals(now_s, routes, visits.down, self._workers.size, busy, visits.limit.now, visits.in_flight)
+        now_s, visits, workers = time.monotonic(), self._visits, self._workers
+        routes = [desk.vitals(now_s) for desk in self._desks]
+        return Vitals(now_s, routes, visits.down, workers.size, workers.busy, visits.limit.now, visits.in_flight)
 
     def obey_signals(self) -> None:
         """SIGTERM and SIGINT stop it, SIGHUP reloads."""
