@@ -47,7 +47,7 @@ REVERTS = (
             (
                 "pipeline.py",
                 "        claim = self._ledger.intend(",
-                "        early = yield from ask(partial(self._calls.put, valid.score, token, 0))\n"
+                "        early = yield from self._calls.put(valid.score, token, 0)\n"
                 "        claim = self._ledger.intend(",
             ),
             (
@@ -58,8 +58,8 @@ REVERTS = (
             ("pipeline.py", "Token, *, unsure: bool = False) -> Pass[Step]:", "Token, *, unsure=False, early=None):"),
             (
                 "pipeline.py",
-                "        verdict = yield from ask(partial(self._calls.put, valid.score, token, entry.forbidden))\n",
-                "        verdict = early or (yield from ask(partial(self._calls.put, valid.score, token, 0)))\n",
+                "        verdict = yield from self._calls.put(valid.score, token, entry.forbidden)\n",
+                "        verdict = early or (yield from self._calls.put(valid.score, token, 0))\n",
             ),
         ),
         watched_by=("tests/system/test_every_step.py", "tests/system/test_readback.py"),

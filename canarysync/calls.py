@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Protocol
 
 from canarysync.answers import (
     Answer,
@@ -17,19 +18,20 @@ from canarysync.answers import (
     Unauthorized,
     Unreachable,
     Uploaded,
-    Verdict,
     judge_other,
     judge_put,
 )
 from canarysync.model import Score, Token
+from canarysync.passes import Pass, ask
 from canarysync.readback import RemoteScore, score_in, scores_in
-
-V = TypeVar("V")
 
 NoToken = Deferred | HoldApi | Unreachable
 """Why there is no token now; none of these is any file's fault."""
 
 PutVerdict = Uploaded | Refused | Deferred | Unreachable | HoldApi | InDoubt
+
+
+_NOT_EVEN_FRESH = HoldApi("HTTP 401: a fresh token is not accepted")
 
 
 class Tokens(Protocol):
@@ -49,9 +51,9 @@ class Tokens(Protocol):
 
 
 class ScoreApi(Protocol):
-    """One HTTP attempt each (upload.py)."""
+    """One HTTP attempt each (score_api.py)."""
 
-    def put(self, score: Score, token: str) -> Reply:
+    def put(self, score: Score, token: str) -> Pass[Reply]:
         """PUT put-score."""
 
     def listing(self, assessment_id: str, token: str) -> Reply:
@@ -94,13 +96,16 @@ class Calls:
         """The token that was last got, without asking for one."""
         return self._tokens.in_hand()
 
-    def put(self, score: Score, token: Token, forbidden: int) -> PutVerdict:
+    def put(self, score: Score, token: Token, forbidden: int) -> Pass[PutVerdict]:
         """PUT a score; a 401 is answered with one renewed token. ``forbidden`` earlier attempts got a 403."""
-
-        def request(token: Token) -> Verdict:
-            return judge_put(self._api.put(score, token.secret), self._now(), forbidden)
-
-        return self._authorized(request, token)
+        verdict = judge_put((yield from self._api.put(score, token.secret)), self._now(), forbidden)
+        if not isinstance(verdict, Unauthorized):
+            return verdict
+        fresh = yield from ask(partial(self._tokens.renewed, token))
+        if not isinstance(fresh, Token):
+            return _trouble_of_all(fresh)
+        verdict = judge_put((yield from self._api.put(score, fresh.secret)), self._now(), forbidden)
+        return _NOT_EVEN_FRESH if isinstance(verdict, Unauthorized) else verdict
 
     def listing(self, assessment_id: str) -> list[RemoteScore] | Unanswerable | Unreadable | NoToken:
         """What the API holds of an assessment."""
@@ -125,22 +130,17 @@ class Calls:
 
     def _asked(self, ask: Callable[[Token], Reply]) -> Answer | Refused | NoToken:
         """A request that changes nothing."""
-
-        def request(token: Token) -> Answer | NoToken | Unauthorized | Refused:
-            return judge_other(ask(token), self._now())
-
         token = self.token()
-        return self._authorized(request, token) if isinstance(token, Token) else _trouble_of_all(token)
-
-    def _authorized(self, request: Callable[[Token], V | Unauthorized], token: Token) -> V | NoToken:
-        verdict = request(token)
+        if not isinstance(token, Token):
+            return _trouble_of_all(token)
+        verdict = judge_other(ask(token), self._now())
         if not isinstance(verdict, Unauthorized):
             return verdict
         fresh = self._tokens.renewed(token)
         if not isinstance(fresh, Token):
             return _trouble_of_all(fresh)
-        verdict = request(fresh)
-        return HoldApi("HTTP 401: a fresh token is not accepted") if isinstance(verdict, Unauthorized) else verdict
+        verdict = judge_other(ask(fresh), self._now())
+        return _NOT_EVEN_FRESH if isinstance(verdict, Unauthorized) else verdict
 
 
 def _trouble_of_all(no_token: NoToken) -> NoToken:

@@ -13,6 +13,7 @@ from canarysync import schema
 from canarysync.concurrency import MOST
 from canarysync.config_checks import Clash, Values, clashes, route_dated, route_folder, route_name
 from canarysync.errors import ConfigError
+from canarysync.exchange import Way
 from canarysync.model import Document, Number, Places, Position, Problem, Rejection, Syntax
 from canarysync.model import Path as DocumentPath
 from canarysync.parse import parse, places, pointer
@@ -68,6 +69,14 @@ class Api:
     def most_at_once(self) -> int:
         """How many uploads may ever be under way at once."""
         return self.concurrency or MOST
+
+    @property
+    def way(self) -> Way:
+        """The part of it that requests are made by."""
+        bundle = str(self.ca_bundle) if self.ca_bundle else None
+        # Sixteen more than uploads: a token exchange or a probe must not push an upload's connection out.
+        connections = self.most_at_once + 16
+        return Way(self.url, self.proxy, bundle, self.connect_timeout_s, self.read_timeout_s, connections)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ and fsyncs for itself. So a *clerk*, a worker as any other, takes on all passes 
 without a request, with one commit and one fsync of each folder for all. It is there only while there is something to
 do; who comes alone has it for itself, and waits for nobody.
 
-Requests are made by workers of their own, as many at a time as there are visits under way. Where the API answers more
-quickly than threads can be changed, the clerk makes them itself, one after the other.
+Requests are sent without waiting for the replies (remote.py): whoever has one can go on again. Where replies come
+quickly, the clerk waits for those to all that it has in hand, so that these stay together.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Generic, TypeVar
 from canarysync import durable
 from canarysync.errors import LedgerError
 from canarysync.ledger import Notes
-from canarysync.passes import Ask, OnDisk, Pass, Wait
+from canarysync.passes import Ask, OnDisk, Pass, Send, Wait
 from canarysync.workers import Task, act_for
 
 T = TypeVar("T")
@@ -36,12 +36,11 @@ CLERKS = 2
 TOGETHER = 32
 """So many passes are taken on at a time: the first of them waits for the last."""
 
-QUICK_S = 0.003
-"""Requests that usually take no longer than this are better made at once than given to other threads."""
+PATIENCE_S = 0.05
+"""So long a clerk waits for the replies to those that it has in hand."""
 
-_FOLLOWS = 1 / 8
-"""How much a request changes what is held to be usual: one that waited for another thread of ours says nothing of the
-API, nor does one that was refused at once; but a single one that takes long enough does."""
+IN_VAIN_S = 1.0
+"""After it did not get them all by that, none of them waits for so long: the API is far away."""
 
 HANGS_S = 5.0
 """A clerk that was silent for so long does not keep another one from taking its place."""
@@ -70,20 +69,17 @@ class _Errand(Generic[T]):
         except StopIteration as end:
             self.wait, self.over, self._result = None, True, end.value
 
-    def asks(self) -> bool:
-        """Whether it waits for a request, which may be made now."""
-        return isinstance(self.wait, Ask) and self.error is None
-
-    def ask(self) -> float:
-        """Make the request. Returns how many seconds it took."""
-        assert isinstance(self.wait, Ask)
+    def ask(self, wait: Ask) -> None:
+        """Make the call that it waits for."""
         act_for(self.task)
-        began_s = time.monotonic()
         try:
-            self._answer = self.wait.call()
+            self._answer = wait.call()
         except Exception as error:  # a defect: the pass it belongs to says so
             self.error = error
-        return time.monotonic() - began_s
+
+    def reply(self, reply: object) -> None:
+        """That is what came back for the request that it waits for."""
+        self._answer = reply
 
     def hand_in(self) -> None:
         """It is over."""
@@ -116,7 +112,7 @@ class Crew:
         self._at_work = threading.Lock()
         self._ready: deque[_Errand[object]] = deque()
         self._clerks: list[_Clerk] = []
-        self._usual_s = 2 * QUICK_S  # how long requests take
+        self._waits_from_s = 0.0  # (monotonic) from then on it may pay to wait for replies
 
     def begin(self, a_pass: Pass[T], done: Callable[[T], None]) -> Task:
         """Take on a pass, which does not raise. ``done`` is called with what it comes to, in a worker."""
@@ -148,10 +144,11 @@ class Crew:
             self._lend(partial(self._serve, clerk))
 
     def _serve(self, clerk: _Clerk) -> None:
-        """Be a clerk for as long as something can go on."""
-        errands: list[_Errand[object]] = []
-        while errands := self._joined(errands, clerk):
-            errands = self._take_on(errands, clerk)
+        """Be a clerk for as long as something can go on: with some passes as far as they go, then with others. Together
+        they need the same things at the same time."""
+        while errands := self._next(clerk):
+            while errands:
+                errands = self._take_on(errands, clerk)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -167,20 +164,19 @@ class Crew:
         finally:
             turn.release()
 
-    def _joined(self, errands: list[_Errand[object]], clerk: _Clerk) -> list[_Errand[object]]:
-        """Those in hand, with others that can go on, as many as are taken on together; none at the end."""
+    def _next(self, clerk: _Clerk) -> list[_Errand[object]]:
+        """Those that can go on, as many as are taken on together; none at the end."""
         with self._changing:
-            while self._ready and len(errands) < TOGETHER:
-                errands.append(self._ready.popleft())
+            errands = [self._ready.popleft() for _ in range(min(len(self._ready), TOGETHER))]
             if not errands:
                 self._clerks.remove(clerk)
-        now_s = time.monotonic()
-        for errand in errands:
-            errand.task.heard_s = now_s
         return errands
 
     def _take_on(self, errands: list[_Errand[object]], clerk: _Clerk) -> list[_Errand[object]]:
         """Take them on until they have to wait, and see to what they wait for. Returns those that can go on then."""
+        now_s = time.monotonic()
+        for errand in errands:  # if one of them hangs, all do
+            errand.task.heard_s = now_s
         with self._turn(), self._gather() as notes:
             for errand in errands:
                 clerk.heard_s = time.monotonic()
@@ -191,33 +187,84 @@ class Crew:
         for errand in errands:
             if errand.over:
                 errand.hand_in()
+        return self._answered([errand for errand in errands if not errand.over], clerk)
+
+    def _answered(self, errands: list[_Errand[object]], clerk: _Clerk) -> list[_Errand[object]]:
+        """Let requests be made for those that wait for one. Returns those that can go on: replies are waited for as
+        long as that pays."""
         for errand in errands:
             errand.task.heard_s = inf  # while requests are made it may be long, and no folder is to blame
-        return [errand for errand in errands if not (errand.over or (errand.asks() and self._has_asked(errand, clerk)))]
+        ready: list[_Errand[object]] = []
+        replies = _Replies(self._go_on)
+        for errand in errands:
+            if isinstance(errand.wait, Send) and errand.error is None:
+                replies.expect(errand, errand.wait)
+            elif isinstance(errand.wait, Ask) and errand.error is None:
+                self._lend(partial(self._ask, errand, errand.wait))
+            else:
+                ready.append(errand)
+        replies.send()
+        now_s = clerk.heard_s = time.monotonic()
+        if now_s >= self._waits_from_s and not replies.wait(PATIENCE_S):
+            self._waits_from_s = now_s + IN_VAIN_S
+        return ready + replies.leave()
 
-    def _has_asked(self, errand: _Errand[object], clerk: _Clerk) -> bool:
-        """Whether a request is left to somebody else; where it is not, it has been made."""
-        if self._usual_s > QUICK_S or self._one_hangs():
-            self._lend(partial(self._ask, errand))
-            return True
-        clerk.heard_s = time.monotonic()
-        self._make_request(errand)
-        errand.task.heard_s = inf
-        return False
-
-    def _one_hangs(self) -> bool:
-        """Perhaps in a request, of whose length nothing is known until its end."""
-        with self._changing:
-            return any(clerk.hangs() for clerk in self._clerks)
-
-    def _make_request(self, errand: _Errand[object]) -> None:
-        self._usual_s += _FOLLOWS * (errand.ask() - self._usual_s)
-
-    def _ask(self, errand: _Errand[object]) -> None:
-        self._make_request(errand)
+    def _ask(self, errand: _Errand[object], wait: Ask) -> None:
+        errand.ask(wait)
         clerk = self._bring(errand)
         if clerk is not None:
             self._serve(clerk)
+
+    def _go_on(self, errand: _Errand[object]) -> None:
+        """Its reply has come, when nobody waited for it any more."""
+        clerk = self._bring(errand)
+        if clerk is not None:
+            self._lend(partial(self._serve, clerk))
+
+
+class _Replies:
+    """The replies to the requests of some errands: while a clerk waits for them, and afterwards."""
+
+    def __init__(self, later: Callable[[_Errand[object]], None]) -> None:
+        """``later`` is called for those errands whose replies come when they are not waited for any more."""
+        self._later = later
+        self._changed = threading.Condition()
+        self._requests: dict[Callable[..., None], list[tuple[object, Callable[[object], None]]]] = {}
+        self._came: list[_Errand[object]] = []
+        self._missing = 0
+        self._left = False
+
+    def expect(self, errand: _Errand[object], wait: Send) -> None:
+        """Its request is to be sent."""
+        self._requests.setdefault(wait.begin, []).append((wait.request, partial(self._replied, errand)))
+
+    def send(self) -> None:
+        """Send the requests, together where they go the same way."""
+        self._missing = sum(map(len, self._requests.values()))
+        for begin, requests in self._requests.items():
+            begin(requests)
+
+    def _replied(self, errand: _Errand[object], reply: object) -> None:
+        errand.reply(reply)
+        with self._changed:
+            self._missing -= 1
+            if not self._left:
+                self._came.append(errand)
+                if not self._missing:
+                    self._changed.notify()
+                return
+        self._later(errand)
+
+    def wait(self, most_s: float) -> bool:
+        """Whether all came within so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._missing, most_s)
+
+    def leave(self) -> list[_Errand[object]]:
+        """Wait no longer. Returns those that have come."""
+        with self._changed:
+            self._left = True
+            return self._came
 
 
 def _settle(notes: Notes, errands: Iterable[_Errand[object]]) -> None:

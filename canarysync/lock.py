@@ -76,6 +76,11 @@ class Lock:
             return False
         return self._fd >= 0 and (there.st_ino, there.st_dev) == self._identity
 
+    @property
+    def fd(self) -> int:
+        """The descriptor: a process that inherits it holds the lock too, until it ends."""
+        return self._fd
+
     def leave_note(self, note: str) -> None:
         """Keep ``note`` (one short line) with the lock, durably, for whoever takes it next."""
         if note != self.note:

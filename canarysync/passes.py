@@ -7,7 +7,7 @@ runs it (crew.py) lets many passes wait together, so that they share the commits
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,14 +27,24 @@ class OnDisk:
 
 
 @dataclass(frozen=True, slots=True)
+class Send:
+    """To go on, the pass needs the reply to ``request``. ``begin`` sends such requests, and does not wait: each comes
+    with what will be called with its reply, in any thread. Before, all that the pass has noted in the ledger is on
+    disk."""
+
+    begin: Callable[[Sequence[tuple[Any, Callable[[Any], None]]]], None]
+    request: object
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
-    """To go on, the pass needs what ``call`` returns, which asks the API; what it raises is raised in the pass. Before
-    it is made, all that the pass has noted in the ledger is on disk."""
+    """To go on, the pass needs what ``call`` returns, which may take its time; what it raises is raised in the pass.
+    Before it is made, all that the pass has noted in the ledger is on disk."""
 
     call: Callable[[], object]
 
 
-Wait = OnDisk | Ask
+Wait = OnDisk | Send | Ask
 Pass = Generator[Wait, Any, T]
 """A pass that comes to a T."""
 

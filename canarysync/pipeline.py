@@ -231,7 +231,7 @@ class Pipeline:
 
     def _put(self, entry: Entry, valid: Valid, token: Token, *, unsure: bool = False) -> Pass[Step]:
         """The request, and what its answer means for the entry."""
-        verdict = yield from ask(partial(self._calls.put, valid.score, token, entry.forbidden))
+        verdict = yield from self._calls.put(valid.score, token, entry.forbidden)
         if unsure and isinstance(verdict, Deferred | Unreachable | HoldApi):
             # This request was not taken; of the one before, as little is known as ever.
             step = self._outcomes.in_doubt(entry, verdict.reason, self._outcomes.backoff_s(entry))

@@ -23,12 +23,14 @@ from canarysync.daemon import Daemon, Work
 from canarysync.errors import CanarysyncError, LedgerDamaged, SetupError
 from canarysync.ledger import Hold
 from canarysync.ledger_sqlite import Access, SqliteLedger
+from canarysync.lock import Lock
 from canarysync.logs import event, set_up
 from canarysync.model import Moment
 from canarysync.notify import Notifier
 from canarysync.outcomes import Tools
+from canarysync.remote import Remote
 from canarysync.report import Event
-from canarysync.upload import Api, Http
+from canarysync.score_api import Api
 
 if TYPE_CHECKING:
     from canarysync.metrics import Meter
@@ -98,9 +100,12 @@ def api_calls(config: Config, environment: Mapping[str, str] | None) -> Iterator
         yield None
         return
     _check_secret(config.api, environment)
-    http = Http(config.api, environment)
+    from canarysync.upload import Http  # what sends for a daemon (remote.py) is another process
+
+    http = Http(config.api.way, environment)
     try:
-        yield Calls(Api(http), tokens_for(config.api, environment, http.post, utc_now), utc_now)
+        api = Api(http)
+        yield Calls(api, tokens_for(config.api, environment, api.post, utc_now), utc_now)
     finally:
         http.close()
 
@@ -124,7 +129,7 @@ def service(
         ledger = stack.enter_context(open_ledger(config.state))
         ledger.bind(config.api.url)
         publish = partial(pulse.write, config.state)
-        works = Works(config, environment, ledger, stack)
+        works = Works(config, environment, ledger, stack, lock)
         if once:
             yield Daemon(works.current, once=True, wait_s=wait_s, observer=observer, publish=publish)
             return
@@ -138,12 +143,15 @@ def service(
 class Works:
     """What a daemon is to do, as the config has it, and has it later."""
 
-    def __init__(self, config: Config, environment: Mapping[str, str], ledger: SqliteLedger, stack: ExitStack) -> None:
-        """``stack`` closes what is opened here."""
+    def __init__(
+        self, config: Config, environment: Mapping[str, str], ledger: SqliteLedger, stack: ExitStack, lock: Lock
+    ) -> None:
+        """``stack`` closes what is opened here. ``lock`` is kept for as long as a request may yet be made."""
         self._config = config
         self._environment = environment
         self._ledger = ledger
         self._stack = stack
+        self._lock = lock
         self.meter = _meter() if config.metrics.listen else None
         self.current = self._work(config)
 
@@ -169,22 +177,27 @@ class Works:
             event(_log, logging.INFO, "metrics are served", url=f"{url}/metrics")
 
     def _work(self, config: Config) -> Work:
-        http = Http(config.api, self._environment)
-        self._stack.callback(http.close)
+        remote = Remote(config.api.way, self._environment, (self._lock.fd,))
+        self._stack.callback(remote.close)
         if self.meter is not None:
-            http.observer = self.meter.requested
-        api, tools = config.api, self._tools(config.api, http)
-        return Work(config.routes, tools, http.traffic, api.concurrency, api.rate_per_s, http.close)
+            remote.observer = self.meter.requested
+        try:
+            remote.check()
+        except CanarysyncError:
+            remote.close()
+            raise
+        api, tools = config.api, self._tools(config.api, Api(remote))
+        return Work(config.routes, tools, remote.traffic, api.concurrency, api.rate_per_s, remote.close)
 
-    def _tools(self, api: ApiConfig, http: Http) -> Tools:
+    def _tools(self, config: ApiConfig, api: Api) -> Tools:
         return Tools(
             ledger=self._ledger,
-            calls=Calls(Api(http), tokens_for(api, self._environment, http.post, utc_now), utc_now),
+            calls=Calls(api, tokens_for(config, self._environment, api.post, utc_now), utc_now),
             now=utc_now,
             moment=moment_now,
             chance=random.random,
-            read_back_wait_s=api.read_back_wait_s,
-            endpoint=api.url,
+            read_back_wait_s=config.read_back_wait_s,
+            endpoint=config.url,
         )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -18,17 +17,12 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from canarysync import __version__
 from canarysync.answers import Answer, NoAnswer, Reply
-from canarysync.config import Api as ApiConfig
 from canarysync.deadlines import Deadlines
 from canarysync.errors import SetupError
-from canarysync.model import Score
-from canarysync.schema.formats import is_loopback
-from canarysync.traffic import Traffic
+from canarysync.exchange import Request, Then, Way
+from canarysync.hosts import is_loopback
 from canarysync.trust import Trust
-from canarysync.workers import elsewhere
 
-_PUT_ANSWER_MOST_BYTES = 64 << 10
-_LISTING_MOST_BYTES = 8 << 20
 _CHUNK_BYTES = 64 << 10
 
 _HEADERS = {
@@ -47,7 +41,7 @@ _NEVER_SENT = {
 }
 
 
-class _Request:
+class _UnderWay:
     """A request under way: whom it trusts, and the connection that it goes over, once that is known."""
 
     __slots__ = ("connection", "trust")
@@ -65,7 +59,7 @@ class _Request:
                 socket_.shutdown(socket.SHUT_RDWR)
 
 
-_this_thread = threading.local()  # .request: the _Request that it is making
+_this_thread = threading.local()  # .request: the _UnderWay that it is making
 
 
 class _Connection(urllib3.connection.HTTPConnection):
@@ -110,43 +104,32 @@ class Http:
     is not.
     """
 
-    def __init__(self, config: ApiConfig, environment: Mapping[str, str]) -> None:
-        """Raises SetupError where no request could ever be made that way."""
-        self.observer: Callable[[str, Reply, float], None] = lambda call, reply, seconds: None
-        """Told of every request: the last part of its path, what came back, and how long it took."""
-        self.traffic = Traffic()
-        self._trust = _trust(config)
-        # Sixteen above the workers: a token exchange or a probe must not push a worker's connection out.
-        self._pool, self._prefix = _way(config, environment, config.most_at_once + 16)
-        self._timeout = urllib3.Timeout(connect=config.connect_timeout_s, read=config.read_timeout_s)
-        self._most_s = config.connect_timeout_s + 2 * config.read_timeout_s
+    def __init__(self, way: Way, environment: Mapping[str, str]) -> None:
+        """``environment`` may name a proxy. Raises SetupError where no request could ever be made that way."""
+        self._trust = _trust(way)
+        self._pool, self._prefix = _connections(way, environment)
+        self._timeout = urllib3.Timeout(connect=way.connect_timeout_s, read=way.read_timeout_s)
+        self._most_s = way.most_s
         self._deadlines = Deadlines()
 
-    def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None, most_bytes: int = 1 << 20
-    ) -> Reply:
-        """One attempt. Redirects are not followed; an answer is read up to ``most_bytes`` and for a bounded time."""
-        in_flight, began_s = self.traffic.begins(), time.monotonic()
-        request = _this_thread.request = _Request(self._trust)
-        try:
-            with elsewhere(2 * self._most_s), self._deadlines.within(self._most_s, request.cut):
-                reply = self._attempt(method, path, headers, body, most_bytes)
-        finally:
-            self.traffic.ends()
-        took_s = time.monotonic() - began_s
-        self.traffic.told(method, reply, began_s, took_s, in_flight)
-        self.observer(path.rpartition("/")[2], reply, took_s)
-        return reply
+    def request(self, request: Request) -> Reply:
+        """One attempt. Redirects are not followed; an answer is read for a bounded time."""
+        under_way = _this_thread.request = _UnderWay(self._trust)
+        with self._deadlines.within(self._most_s, under_way.cut):
+            return self._attempt(request)
 
-    def _attempt(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, most_bytes: int
-    ) -> Reply:
+    def begin(self, requests: Sequence[tuple[Request, Then]]) -> None:
+        """The same for who need not wait: here he does."""
+        for request, then in requests:
+            then(self.request(request))
+
+    def _attempt(self, request: Request) -> Reply:
         try:
             response = self._pool.urlopen(
-                method,
-                self._prefix + path,
-                body,
-                {**_HEADERS, **headers},
+                request.method,
+                self._prefix + request.path,
+                request.body,
+                {**_HEADERS, **request.headers},
                 retries=_NO_RETRIES,
                 redirect=False,
                 assert_same_host=False,
@@ -157,14 +140,10 @@ class Http:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             return _no_answer(error)
         try:
-            return _answer(response, most_bytes)
+            return _answer(response, request.most_bytes)
         finally:  # what was not read to its end must not meet the next request
             response.close()
             response.release_conn()
-
-    def post(self, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """One POST, as auth.py needs it."""
-        return self.request("POST", path, headers, body)
 
     def close(self) -> None:
         """Close all connections, and end the thread that watches over them. No request may be under way."""
@@ -172,17 +151,15 @@ class Http:
         self._deadlines.close()
 
 
-def _way(
-    config: ApiConfig, environment: Mapping[str, str], most_connections: int
-) -> tuple[urllib3.HTTPConnectionPool, str]:
+def _connections(way: Way, environment: Mapping[str, str]) -> tuple[urllib3.HTTPConnectionPool, str]:
     """The connections to the API, in the way that requests would make them, and what all paths there begin with."""
-    through = proxies(config, environment)
+    through = proxies(way, environment)
     try:
-        url = requests.Request("GET", config.url).prepare()
-        adapter = HTTPAdapter(pool_maxsize=most_connections)
-        found = adapter.get_connection_with_tls_context(url, verify=authorities(config), proxies=through)
+        url = requests.Request("GET", way.url).prepare()
+        adapter = HTTPAdapter(pool_maxsize=way.connections)
+        found = adapter.get_connection_with_tls_context(url, verify=authorities(way), proxies=through)
     except (requests.RequestException, urllib3.exceptions.HTTPError):
-        to = without_password(through.get("https", config.url))
+        to = without_password(through.get("https", way.url))
         hint = "mend api.proxy or HTTPS_PROXY: http://HOST:PORT" if through else "mend api.url: https://HOST"
         raise SetupError("make requests to", to, "no connection can be made to such an address", hint) from None
     pool = cast(urllib3.HTTPConnectionPool, found)
@@ -219,41 +196,11 @@ def _read(response: urllib3.BaseHTTPResponse, most_bytes: int) -> tuple[bytes, b
     return b"".join(parts), True
 
 
-class Api:
-    """The calls of API.md that concern scores."""
-
-    def __init__(self, http: Http) -> None:
-        self._http = http
-
-    def put(self, score: Score, token: str) -> Reply:
-        """PUT put-score, once."""
-        return self._http.request(
-            "PUT",
-            f"/v2/org/assessment/{score.assessment_id}/put-score",
-            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-            score.body,
-            _PUT_ANSWER_MOST_BYTES,
-        )
-
-    def listing(self, assessment_id: str, token: str) -> Reply:
-        """GET get-scores: everything that the API has for an assessment."""
-        return self._http.request(
-            "GET",
-            f"/v2/org/assessment/{assessment_id}/get-scores",
-            {"Authorization": f"Bearer {token}"},
-            most_bytes=_LISTING_MOST_BYTES,
-        )
-
-    def score(self, uuid: str, token: str) -> Reply:
-        """GET score: one score."""
-        return self._http.request("GET", f"/v2/org/score/{uuid}", {"Authorization": f"Bearer {token}"})
-
-
-def _trust(config: ApiConfig) -> Trust:
+def _trust(way: Way) -> Trust:
     """Raise SetupError where no certificate could ever be accepted: each request would look as if it was in doubt."""
-    trust = Trust(authorities(config))
+    trust = Trust(authorities(way))
     try:
-        if config.ca_bundle is not None:
+        if way.ca_bundle is not None:
             trust.context()
     except OSError as error:  # SSLError is one
         cause = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "it holds no certificate"
@@ -261,21 +208,21 @@ def _trust(config: ApiConfig) -> Trust:
     return trust
 
 
-def authorities(config: ApiConfig) -> str:
+def authorities(way: Way) -> str:
     """The file of the CA certificates that are trusted."""
-    return str(config.ca_bundle) if config.ca_bundle else requests.utils.DEFAULT_CA_BUNDLE_PATH
+    return way.ca_bundle or requests.utils.DEFAULT_CA_BUNDLE_PATH
 
 
-def proxies(config: ApiConfig, environment: Mapping[str, str]) -> dict[str, str]:
+def proxies(way: Way, environment: Mapping[str, str]) -> dict[str, str]:
     """The proxy in force: the configured one, else HTTPS_PROXY unless NO_PROXY names the host; never for loopback."""
-    host = urlsplit(config.url).hostname or ""
+    host = urlsplit(way.url).hostname or ""
     if is_loopback(host):
         return {}
-    if config.proxy:
-        return {"https": config.proxy}
+    if way.proxy:
+        return {"https": way.proxy}
     proxy = environment.get("https_proxy") or environment.get("HTTPS_PROXY")
     spared = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    if not proxy or requests.utils.should_bypass_proxies(config.url, no_proxy=spared):
+    if not proxy or requests.utils.should_bypass_proxies(way.url, no_proxy=spared):
         return {}
     return {"https": proxy}
 

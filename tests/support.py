@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import pytest
@@ -28,7 +29,7 @@ from canarysync.daemon import Daemon
 from canarysync.errors import LedgerError
 from canarysync.folder import make_folders
 from canarysync.ledger import Notes
-from canarysync.passes import OnDisk, Pass
+from canarysync.passes import OnDisk, Pass, Send
 from canarysync.report import Event, Summary
 from canarysync.sandbox import SANDBOX_API_KEY, Sandbox
 from canarysync.service import service
@@ -93,6 +94,10 @@ def finished(a_pass: Pass[T], gather: Callable[[], AbstractContextManager[Notes]
                 return result
             if isinstance(wait, OnDisk):
                 _make_durable(wait)
+            elif isinstance(wait, Send):
+                replies: SimpleQueue[object] = SimpleQueue()
+                wait.begin([(wait.request, replies.put)])
+                answer = replies.get(timeout=PATIENCE_S)
             else:
                 answer = wait.call()
         except (LedgerError, OSError) as raised:

@@ -16,9 +16,11 @@ from canarysync.answers import Answer, Refused, Reply, Unauthorized, Unreachable
 from canarysync.auth import left_s, tokens_for
 from canarysync.check.findings import Finding, ok, problem, warning
 from canarysync.config import Api
+from canarysync.exchange import Request
+from canarysync.hosts import is_loopback
 from canarysync.model import Token
 from canarysync.quantity import told_s
-from canarysync.schema.formats import is_loopback
+from canarysync.score_api import Api as ScoreCalls
 from canarysync.upload import Http, proxies, without_password
 from canarysync.upload import authorities as trusted_in
 
@@ -32,7 +34,7 @@ _IGNORED = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_D
 
 def proxy(api: Api, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Which proxy is used, and who says so? Its name and password are not shown."""
-    found = proxies(api, environment).get("https")
+    found = proxies(api.way, environment).get("https")
     if found:
         where = "by the config" if api.proxy else "by HTTPS_PROXY, in this environment: the service may have another"
         yield ok("proxy", f"{without_password(found)} ({where})")
@@ -66,7 +68,7 @@ def authorities(api: Api, environment: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _context(api: Api) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=trusted_in(api))
+    return ssl.create_default_context(cafile=trusted_in(api.way))
 
 
 def certificate(api: Api, environment: Mapping[str, str], now: Callable[[], datetime]) -> Iterator[Finding]:
@@ -95,7 +97,7 @@ def certificate(api: Api, environment: Mapping[str, str], now: Callable[[], date
 
 
 def _certificate_of(api: Api, environment: Mapping[str, str]) -> Mapping[str, Any]:
-    parts, through = urlsplit(api.url), urlsplit(proxies(api, environment).get("https", ""))
+    parts, through = urlsplit(api.url), urlsplit(proxies(api.way, environment).get("https", ""))
     host, port = parts.hostname or "", parts.port or 443
     at, at_port = (through.hostname, through.port or 80) if through.hostname else (host, port)
     connection = http.client.HTTPSConnection(at, at_port, timeout=api.connect_timeout_s, context=_context(api))
@@ -136,14 +138,14 @@ class _Talk:
     def __init__(self, api: Api, environment: Mapping[str, str], now: Callable[[], datetime]) -> None:
         self._api = api
         self._now = now
-        self._http = Http(api, environment)
+        self._http = Http(api.way, environment)
         self._environment = environment
 
     def close(self) -> None:
         self._http.close()
 
     def findings(self) -> Iterator[Finding]:
-        token = tokens_for(self._api, self._environment, self._http.post, self._now).current()
+        token = tokens_for(self._api, self._environment, ScoreCalls(self._http).post, self._now).current()
         if not isinstance(token, Token):
             yield from self.without_token()
             if isinstance(token, Unreachable):
@@ -170,7 +172,7 @@ class _Talk:
 
     def _get(self, path: str, token: Token | None) -> Reply:
         headers = {"Authorization": f"Bearer {token.secret}"} if token else {}
-        return self._http.request("GET", f"/v2/org/{path}", headers)
+        return self._http.request(Request("GET", f"/v2/org/{path}", headers))
 
     def _life(self, token: Token) -> Finding:
         given = self._api.token is not None

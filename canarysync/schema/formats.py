@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from canarysync import dated
+from canarysync.hosts import is_loopback
 from canarysync.instant import parse_instant, why_not
 from canarysync.model import Number
 from canarysync.quantity import duration_s, rate_per_s, size_bytes, whole
@@ -118,17 +119,6 @@ def _split(text: str) -> SplitResult | None:
     except ValueError:  # a port or an IPv6 address that is none
         return None
     return url if usable else None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine: ``localhost``, 127.0.0.0/8 (RFC 1122 §3.2.1.3) or ``::1``."""
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return address == ipaddress.IPv6Address("::1") or (address.version == 4 and address.is_loopback)
 
 
 def _path_hint(text: str) -> str:

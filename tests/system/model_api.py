@@ -15,6 +15,7 @@ from canarysync.calls import NoToken
 from canarysync.identity import identify
 from canarysync.model import Document, Identity, Moment, Score, Syntax, Token
 from canarysync.parse import parse
+from canarysync.passes import Pass, ask
 from canarysync.sandbox.present import normalised
 from canarysync.sandbox.store import StoredScore
 
@@ -132,8 +133,11 @@ class ModelApi:
     unseen: bool = False
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
-    def put(self, score: Score, token: str) -> Reply:
+    def put(self, score: Score, token: str) -> Pass[Reply]:
         """PUT put-score."""
+        return (yield from ask(lambda: self._put(score, token)))
+
+    def _put(self, score: Score, token: str) -> Reply:
         self._note_doubt(score.identity.fingerprint)
         self.step()
         fault = self._fault(self.put_fault, token)

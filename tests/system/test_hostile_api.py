@@ -22,6 +22,7 @@ from canarysync.auth import tokens_for
 from canarysync.errors import Exit
 from canarysync.model import Token
 from canarysync.report import Event
+from canarysync.score_api import Api
 from canarysync.service import service, utc_now
 from canarysync.upload import Http
 from tests.support import PATIENCE_S, Site, make_site, score
@@ -104,14 +105,14 @@ def test_whatever_is_answered_at_first_the_score_is_there_once_in_the_end(
 
 @pytest.mark.timeout(60)
 def test_whatever_comes_for_a_token_is_a_token_or_trouble(tmp_path: Path) -> None:
-    with RawApi() as api, closing(Http((config := only_doubt(tmp_path, api.url).config.api), {})) as http:
+    with RawApi() as api, closing(Http((config := only_doubt(tmp_path, api.url).config.api).way, {})) as http:
         for name, evil in EVILS.items():
             api.says = lambda asked, evil=evil: evil(api.carry_out(asked))  # type: ignore[misc]
             with memory_of_at_most(16 * MIB):
-                found = tokens_for(config, {}, http.post, utc_now).current()
+                found = tokens_for(config, {}, Api(http).post, utc_now).current()
             assert isinstance(found, Token | Deferred | HoldApi), name
         api.says = honest
-        assert tokens_for(config, {}, http.post, utc_now).current() == Token("access-secret")
+        assert tokens_for(config, {}, Api(http).post, utc_now).current() == Token("access-secret")
 
 
 # --- redirects ---------------------------------------------------------------------------------------

@@ -23,7 +23,9 @@ from canarysync.calls import Calls, NoToken, PutVerdict, Unanswerable, Unreadabl
 from canarysync.encode import encode
 from canarysync.identity import identify
 from canarysync.model import JsonValue, Number, Score, Token
+from canarysync.passes import Pass
 from canarysync.readback import RemoteScore
+from tests.support import finished
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 UUID = "7f0c3b1a-9c1e-4c55-8a39-1f2e3d4c5b6a"
@@ -55,9 +57,10 @@ class FakeApi:
         self._replies = list(replies)
         self.asked: list[tuple[object, str]] = []
 
-    def put(self, score: Score, token: str) -> Reply:
+    def put(self, score: Score, token: str) -> Pass[Reply]:
         self.asked.append((score, token))
         return self._replies.pop(0)
+        yield
 
     def listing(self, assessment_id: str, token: str) -> Reply:
         self.asked.append((assessment_id, token))
@@ -103,7 +106,7 @@ PUTS: list[tuple[str, Sequence[Reply], Sequence[str], PutVerdict]] = [
 @pytest.mark.parametrize(("case", "replies", "with_tokens", "expected"), PUTS, ids=[row[0] for row in PUTS])
 def test_a_put(case: str, replies: Sequence[Reply], with_tokens: Sequence[str], expected: PutVerdict) -> None:
     api, tokens = FakeApi(*replies), FakeTokens()
-    assert calls(api, tokens).put(SCORE, OLD, forbidden=0) == expected
+    assert finished(calls(api, tokens).put(SCORE, OLD, forbidden=0)) == expected
     assert api.asked == [(SCORE, token) for token in with_tokens]
     assert tokens.stale == [OLD] * (len(with_tokens) - 1)
 
@@ -112,7 +115,7 @@ def test_a_put(case: str, replies: Sequence[Reply], with_tokens: Sequence[str], 
 def test_a_put_after_which_no_token_can_be_had_was_not_taken(trouble: NoToken) -> None:
     """No file's fault: whatever the trouble is, it holds for everyone."""
     api = FakeApi(NOT_LET_IN)
-    verdict = calls(api, FakeTokens(renewed=trouble)).put(SCORE, OLD, forbidden=0)
+    verdict = finished(calls(api, FakeTokens(renewed=trouble)).put(SCORE, OLD, forbidden=0))
     assert type(verdict) is type(trouble)
     assert len(api.asked) == 1
     if isinstance(trouble, Deferred):
@@ -123,7 +126,7 @@ def test_a_put_after_which_no_token_can_be_had_was_not_taken(trouble: NoToken) -
 
 @pytest.mark.parametrize(("forbidden", "kind"), [(3, Deferred), (4, Refused)])
 def test_the_earlier_403s_reach_the_judge(forbidden: int, kind: type) -> None:
-    assert isinstance(calls(FakeApi(Answer(403)), FakeTokens()).put(SCORE, OLD, forbidden), kind)
+    assert isinstance(finished(calls(FakeApi(Answer(403)), FakeTokens()).put(SCORE, OLD, forbidden)), kind)
 
 
 @pytest.mark.parametrize("token", [OLD, *NO_TOKENS], ids=repr)

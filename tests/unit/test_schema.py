@@ -8,10 +8,11 @@ from typing import Any
 import jsonschema
 import pytest
 
+from canarysync.hosts import is_loopback
 from canarysync.model import JsonValue, Number, Path, Places, Position, Problem
 from canarysync.quantity import duration_s, size_bytes, whole
 from canarysync.schema import SchemaName, check, load
-from canarysync.schema.formats import FORMATS, conforms, is_loopback
+from canarysync.schema.formats import FORMATS, conforms
 from canarysync.schema.wording import Finding, describe, nearest
 
 NOWHERE = Places({}, {})

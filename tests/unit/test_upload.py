@@ -9,7 +9,6 @@ import http.client
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,8 @@ from urllib3 import exceptions as u3
 from urllib3.connection import HTTPSConnection
 
 from canarysync.answers import NoAnswer
-from canarysync.config import Api
 from canarysync.errors import SetupError
+from canarysync.exchange import Way
 from canarysync.upload import Http, _no_answer, proxies
 
 HOST = "rest.eus.canaryspeech.com"
@@ -147,10 +146,7 @@ def test_no_reason_quotes_an_error() -> None:
 # --- the proxy ----------------------------------------------------------------------------------------
 
 PROXY = "http://proxy.example:3128"
-API = Api(
-    url=f"https://{HOST}", api_key=None, token=None, ca_bundle=None, connect_timeout_s=5.0, read_timeout_s=30.0,
-    read_back_wait_s=60.0, concurrency=8, rate_per_s=None, proxy=None,
-)  # fmt: skip
+WAY = Way(f"https://{HOST}", proxy=None, ca_bundle=None, connect_timeout_s=5.0, read_timeout_s=30.0, connections=8)
 
 
 @pytest.mark.parametrize(
@@ -173,11 +169,11 @@ API = Api(
     ],
 )
 def test_the_environment_s_proxy(environment: dict[str, str], expected: str | None) -> None:
-    assert proxies(API, environment) == ({"https": expected} if expected else {})
+    assert proxies(WAY, environment) == ({"https": expected} if expected else {})
 
 
 def test_the_configured_proxy_goes_before_the_environment() -> None:
-    config = replace(API, proxy="http://ours.example:1")
+    config = WAY._replace(proxy="http://ours.example:1")
     for environment in ({}, {"HTTPS_PROXY": PROXY}, {"NO_PROXY": HOST}):
         assert proxies(config, environment) == {"https": "http://ours.example:1"}
 
@@ -186,15 +182,15 @@ def test_the_configured_proxy_goes_before_the_environment() -> None:
     "url", ["http://localhost:8080", "http://127.0.0.1:8080", "https://127.1.2.3", "http://[::1]:1"]
 )
 def test_no_proxy_for_loopback(url: str) -> None:
-    assert proxies(replace(API, url=url, proxy="http://ours.example:1"), {"HTTPS_PROXY": PROXY}) == {}
+    assert proxies(WAY._replace(url=url, proxy="http://ours.example:1"), {"HTTPS_PROXY": PROXY}) == {}
 
 
 def test_only_the_environment_that_is_passed_in_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://leaked.example:1")
-    assert proxies(API, {}) == {}
+    assert proxies(WAY, {}) == {}
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, HOST)
-        assert proxies(API, {"HTTPS_PROXY": PROXY}) == {"https": PROXY}
+        assert proxies(WAY, {"HTTPS_PROXY": PROXY}) == {"https": PROXY}
 
 
 @pytest.mark.parametrize("answer", ["407 Proxy Authentication Required", "403 Forbidden", "502 Bad Gateway"])
@@ -213,4 +209,4 @@ def test_a_ca_bundle_that_is_none_stops_the_start(tmp_path: Path, content: bytes
     if content is not None:
         bundle.write_bytes(content)
     with pytest.raises(SetupError, match=told):
-        Http(replace(API, ca_bundle=bundle), {})
+        Http(WAY._replace(ca_bundle=str(bundle)), {})

@@ -1,0 +1,208 @@
+"""Requests, given to a process of their own (sender.py): started here, told what to send, and heard.
+
+Were it to die, whatever it had in hand may have been sent: that is no answer, as when a connection breaks. Another one
+is started for the next request.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain, count
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from canarysync.answers import NoAnswer, Reply
+from canarysync.errors import IoTrouble, SetupError, no_thread
+from canarysync.exchange import Request, Then, Way, unpacked
+from canarysync.line import Line
+from canarysync.logs import event
+from canarysync.traffic import Traffic
+from canarysync.workers import elsewhere
+
+_log = logging.getLogger(__name__)
+
+START_S = 60.0
+END_S = 10.0
+_SPARE_S = 30.0
+"""Where nothing is heard for so much longer than any request takes, the process hangs."""
+
+_DIED = "the process that made the request has ended"
+_PROXY = ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
+
+
+class _Pending(NamedTuple):
+    """A request that was handed over, when so many were in flight with it."""
+
+    request: Request
+    then: Then
+    in_flight: int
+
+
+class _Child:
+    """A sender, and what it has in hand. ``greeted``: it has said whether it can make requests, or has ended;
+    ``refusal``: why it cannot."""
+
+    def __init__(self, way: Way, environment: Mapping[str, str], held: Collection[int]) -> None:
+        """``held`` are descriptors that stay open for as long as it lives. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-P", "-m", "canarysync.sender"]  # -P: nothing is imported from where we stand
+        try:
+            with theirs:
+                self.process = subprocess.Popen(
+                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, pass_fds=held
+                )
+        except BaseException:
+            ours.close()
+            raise
+        ours.settimeout(way.most_s + _SPARE_S)
+        self.line = Line(ours)
+        self.greeted = threading.Event()
+        self.works = False
+        self.refusal: SetupError | None = None
+        self.pending: dict[int, _Pending] = {}
+        proxies = {name: environment[name] for name in _PROXY if name in environment}
+        self.send((tuple(way), proxies))
+
+    def send(self, value: object) -> None:
+        """Tell it something. If it has ended, who hears it finds out."""
+        with suppress(OSError):
+            self.line.send(value)
+
+    def hear(self) -> list[Any]:
+        """What it tells next. Raises EOFError when it has ended; one that hangs is made to."""
+        had_something_in_hand = False
+        while True:
+            try:
+                return self.line.receive()
+            except TimeoutError:
+                if had_something_in_hand:
+                    self.process.kill()
+                had_something_in_hand = bool(self.pending)
+
+    def greet(self, greeting: tuple[str, ...]) -> None:
+        """It says that it can make requests; or why it cannot."""
+        self.refusal, self.works = (SetupError(*greeting), False) if greeting else (None, True)
+        self.greeted.set()
+
+    def end(self) -> None:
+        """Make it end, and wait until it has."""
+        with suppress(OSError):
+            self.line.socket.shutdown(socket.SHUT_RDWR)
+        try:
+            self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Remote:
+    """An Exchange whose requests are made elsewhere. Safe to use from many threads."""
+
+    def __init__(self, way: Way, environment: Mapping[str, str], held: Collection[int] = ()) -> None:
+        """Start the process. ``held``: descriptors that it keeps open, so that a lock on them ends with the last
+        request that may yet be made. Raises IoTrouble where there is no process to be had."""
+        self.observer: Callable[[str, Reply, float], None] = lambda call, reply, seconds: None
+        """Told of every request: the last part of its path, what came back, and how long it took."""
+        self.traffic = Traffic()
+        self._way = way
+        self._environment = dict(environment)
+        self._held = held
+        self._changing = threading.Lock()
+        self._numbers = count()
+        self._closed = False
+        self._child: _Child | None = self._another()
+
+    def check(self) -> None:
+        """Wait until the process can make requests. Raises SetupError if it never could, IoTrouble if it died."""
+        child = self._child
+        if child is None or not child.greeted.wait(START_S) or not (child.works or child.refusal):
+            raise IoTrouble("start the process that makes the requests", sys.executable, "it did not get ready")
+        if child.refusal is not None:
+            raise child.refusal
+
+    def _another(self) -> _Child:
+        try:
+            child = _Child(self._way, self._environment, self._held)
+        except OSError as error:
+            raise IoTrouble(
+                "start the process that makes the requests", sys.executable, error.strerror or "",
+                "raise the limit on processes (ulimit -u, TasksMax) or on memory",
+            ) from None  # fmt: skip
+        try:
+            threading.Thread(target=self._hear, args=(child,), name="replies", daemon=True).start()
+        except RuntimeError as error:
+            child.end()
+            raise no_thread(error) from None
+        return child
+
+    # --- out -----------------------------------------------------------------------------------------
+
+    def request(self, request: Request) -> Reply:
+        """Make it, and wait for what comes back."""
+        replies: SimpleQueue[Reply] = SimpleQueue()
+        with elsewhere(2 * self._way.most_s):
+            self.begin([(request, replies.put)])
+            return replies.get()
+
+    def begin(self, requests: Sequence[tuple[Request, Then]]) -> None:
+        """Make them. What comes back is handed over in a thread that hears all replies."""
+        pending = [_Pending(request, then, self.traffic.begins()) for request, then in requests]
+        try:
+            with self._changing:
+                child = self._child = self._child or self._another()
+                numbered = [(next(self._numbers), each) for each in pending]
+                child.pending.update(numbered)
+        except IoTrouble as error:
+            self._give_back(pending, NoAnswer(sent=False, reason=error.cause))
+            return
+        child.send([(number, *each.request) for number, each in numbered])
+
+    # --- in ------------------------------------------------------------------------------------------
+
+    def _hear(self, child: _Child) -> None:
+        with suppress(EOFError):
+            greeting, *replies = child.hear()
+            child.greet(greeting)
+            while True:
+                for number, began_s, took_s, *values in chain.from_iterable(replies):
+                    self._replied(child.pending.pop(number), unpacked(values), began_s, took_s)
+                replies = child.hear()
+        self._ended(child)
+
+    def _replied(self, pending: _Pending, reply: Reply, began_s: float, took_s: float) -> None:
+        request = pending.request
+        self.traffic.ends()
+        self.traffic.told(request.method, reply, began_s, took_s, pending.in_flight)
+        self.observer(request.path.rpartition("/")[2], reply, took_s)
+        pending.then(reply)
+
+    def _ended(self, child: _Child) -> None:
+        """It is gone, or as good as gone: what it had in hand has no answer."""
+        with self._changing:
+            if self._child is child:
+                self._child = None
+        child.end()
+        if child.works and not self._closed:
+            message = "the process that makes the requests has ended: another one is started"
+            event(_log, logging.WARNING, message, code=child.process.returncode, in_hand=len(child.pending))
+        reply = NoAnswer(sent=child.works, reason=child.refusal.cause if child.refusal else _DIED)
+        self._give_back(child.pending.values(), reply)
+        child.greeted.set()
+
+    def _give_back(self, pending: Iterable[_Pending], reply: NoAnswer) -> None:
+        for each in pending:
+            self.traffic.ends()
+            each.then(reply)
+
+    def close(self) -> None:
+        """End the process. What is under way then gets no answer."""
+        with self._changing:
+            self._closed, child = True, self._child
+        if child is not None:
+            child.end()

@@ -1,0 +1,153 @@
+"""The process that makes the requests: ``python -m canarysync.sender``, started and told what to do by remote.py.
+
+One interpreter runs one thread at a time: requests, with their TLS, would take turns with all else that canarysync
+does. The process's standard input is a socket. Over it comes the way to the API; it says whether requests can be made
+that way; from then on it hears numbered requests, and tells what came of each. It keeps nothing, and ends with the
+process that it works for.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from canarysync.answers import NoAnswer, Reply
+from canarysync.errors import CanarysyncError
+from canarysync.exchange import Request, Way, packed
+from canarysync.line import Line
+from canarysync.logs import where
+from canarysync.upload import Http
+
+STALLED_S = 0.002
+"""Where no reply comes for so long, each request that waits gets a thread. Where replies are quicker than that, one
+thread makes the requests one after the other: more of them would only wait for each other."""
+
+GATHER_S = 0.003
+"""Replies are told no more often than that: whoever hears them wakes up each time."""
+
+
+class _Group:
+    """Requests that came together; so many of them have no reply yet."""
+
+    __slots__ = ("missing",)
+
+    def __init__(self, missing: int) -> None:
+        self.missing = missing
+
+
+class Sender:
+    """Makes the requests that come over a line, at most ``most_threads`` at a time."""
+
+    def __init__(self, line: Line, http: Http, most_threads: int) -> None:
+        self._line = line
+        self._http = http
+        self._most_threads = most_threads
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[_Group, int, Request]] = deque()
+        self._untold: list[tuple[Any, ...]] = []
+        self._threads = self._free = 0
+        self._moved_s = self._told_s = 0.0
+
+    def serve(self, groups: list[list[Any]]) -> None:
+        """Make the requests of ``groups``, and of those that come, until nobody is at the other end: EOFError or
+        OSError."""
+        while True:
+            with self._changed:
+                for group in groups:
+                    self._take(group)
+                pause_s = self._look_after()
+            ready, _, _ = select.select([self._line.socket], [], [], pause_s)
+            groups = self._line.receive() if ready else []
+
+    def _take(self, requests: list[Any]) -> None:
+        group = _Group(len(requests))
+        self._waiting.extend((group, number, Request(*request)) for number, *request in requests)
+        if self._free == self._threads:
+            self._moved_s = time.monotonic()
+            self._bring_in(1)
+
+    def _look_after(self) -> float | None:
+        """Returns after how many seconds to do so again, if nothing comes before."""
+        now_s = time.monotonic()
+        if self._waiting and now_s - self._moved_s >= STALLED_S:
+            self._bring_in(len(self._waiting))
+        if self._untold and now_s - self._told_s >= GATHER_S:
+            self._tell(now_s)
+        if self._waiting:
+            return STALLED_S
+        return GATHER_S if self._untold or self._free < self._threads else None
+
+    def _bring_in(self, threads: int) -> None:
+        """Let so many threads take what waits: those that are free, then new ones."""
+        called = min(threads, self._free)
+        self._free -= called
+        self._changed.notify(called)
+        for _ in range(min(threads - called, self._most_threads - self._threads)):
+            try:
+                threading.Thread(target=self._work, daemon=True).start()
+            except RuntimeError:  # the system gives no more: those that there are go on
+                return
+            self._threads += 1
+
+    def _work(self) -> None:
+        while True:
+            group, number, request = self._next()
+            began_s = time.monotonic()
+            reply = self._made(request)
+            self._reply(group, (number, began_s, time.monotonic() - began_s, *packed(reply)))
+
+    def _next(self) -> tuple[_Group, int, Request]:
+        with self._changed:
+            while not self._waiting:
+                self._free += 1
+                self._changed.wait()
+            return self._waiting.popleft()
+
+    def _made(self, request: Request) -> Reply:
+        try:
+            return self._http.request(request)
+        except Exception as error:  # a defect: whether the request left is not known
+            print(f"canarysync: a defect in a request: {where(error)}", file=sys.stderr, flush=True)
+            return NoAnswer(sent=True, reason=f"a defect ({type(error).__name__})")
+
+    def _reply(self, group: _Group, reply: tuple[Any, ...]) -> None:
+        """Tell it with all of its group, or with what there is by then."""
+        with self._changed:
+            self._untold.append(reply)
+            group.missing -= 1
+            self._moved_s = time.monotonic()
+            if not group.missing and self._moved_s - self._told_s >= GATHER_S:
+                self._tell(self._moved_s)
+
+    def _tell(self, now_s: float) -> None:
+        untold, self._untold, self._told_s = self._untold, [], now_s
+        self._line.send(untold)
+
+
+def main() -> None:
+    """Serve the process at the other end of standard input."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for that process, which ends this one
+        signal.signal(number, signal.SIG_IGN)
+    line = Line(socket.socket(fileno=os.dup(0)))
+    try:
+        (way, environment), *requests = line.receive()
+        try:
+            http = Http(Way(*way), environment)
+        except CanarysyncError as error:
+            line.send((error.operation, error.path, error.cause, error.hint))
+            return
+        line.send(())
+        Sender(line, http, way[-1]).serve(requests)
+    except (EOFError, OSError):
+        os._exit(0)  # whatever its threads are at: nobody waits for it any more
+
+
+if __name__ == "__main__":
+    main()
