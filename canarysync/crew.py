@@ -78,8 +78,11 @@ class _Errand(Generic[T]):
             self.error = error
 
     def reply(self, reply: object) -> None:
-        """That is what came back for the request that it waits for."""
-        self._answer = reply
+        """That is what came back for the request that it waits for, or why it could not be sent."""
+        if isinstance(reply, Exception):
+            self.error = reply
+        else:
+            self._answer = reply
 
     def hand_in(self) -> None:
         """It is over."""
@@ -242,7 +245,11 @@ class _Replies:
         """Send the requests, together where they go the same way."""
         self._missing = sum(map(len, self._requests.values()))
         for begin, requests in self._requests.items():
-            begin(requests)
+            try:
+                begin(requests)
+            except Exception as error:  # a defect: the passes say so
+                for _, then in requests:
+                    then(error)
 
     def _replied(self, errand: _Errand[object], reply: object) -> None:
         errand.reply(reply)

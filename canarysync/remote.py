@@ -116,7 +116,9 @@ class Remote:
         self._changing = threading.Lock()
         self._numbers = count()
         self._closed = False
-        self._child: _Child | None = self._another()
+        self._child: _Child | None = None
+        with self._changing:
+            self._child = self._another()
 
     def check(self) -> None:
         """Wait until the process can make requests. Raises SetupError if it never could, IoTrouble if it died."""
@@ -127,6 +129,7 @@ class Remote:
             raise child.refusal
 
     def _another(self) -> _Child:
+        """To be called with the lock, so that nobody hears of its end before it is known."""
         try:
             child = _Child(self._way, self._environment, self._held)
         except OSError as error:

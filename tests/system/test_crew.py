@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,7 +18,7 @@ from canarysync import crew
 from canarysync.crew import Crew
 from canarysync.errors import LedgerError
 from canarysync.ledger_sqlite import SqliteLedger
-from canarysync.passes import ON_DISK, Ask, OnDisk, Pass, ask
+from canarysync.passes import ON_DISK, Ask, OnDisk, Pass, Send, ask
 from canarysync.workers import Workers
 from tests.ledger.support import ROUTE, claim, draft
 from tests.support import PATIENCE_S, wait_for
@@ -173,67 +173,115 @@ def test_a_commit_that_fails_is_told_to_all_who_noted_something(ledger: SqliteLe
     assert (asked, list(ledger.open_entries(ROUTE))) == ([], [])
 
 
-def test_what_a_request_raises_is_raised_in_its_pass(ledger: SqliteLedger, workers: Workers[object]) -> None:
+def test_what_a_call_raises_is_raised_in_its_pass(ledger: SqliteLedger, workers: Workers[object]) -> None:
     def broken() -> Pass[object]:
         return (yield from ask(lambda: {}["nothing"]))
 
-    a_crew = crew_of(ledger, workers)
-    for _ in range(2):  # by a worker of its own, and by the clerk
-        assert [type(each) for each in came_of(a_crew, failing(KeyError, broken))] == [KeyError]
+    assert [type(each) for each in came_of(crew_of(ledger, workers), failing(KeyError, broken))] == [KeyError]
+
+
+# --- requests -----------------------------------------------------------------------------------------
+
+Then = Callable[[object], None]
+
+
+class Distant:
+    """An API that keeps what it is asked until a test replies: each time all that came together."""
+
+    def __init__(self) -> None:
+        self.asked = SimpleQueue[Sequence[tuple[object, Then]]]()
+
+    def begin(self, requests: Sequence[tuple[object, Then]]) -> None:
+        self.asked.put(requests)
+
+    def get(self) -> Sequence[tuple[object, Then]]:
+        return self.asked.get(timeout=PATIENCE_S)
+
+    def asking(self, request: object) -> Pass[object]:
+        reply: object = yield Send(self.begin, request)
+        return f"{request}: {reply}"
+
+
+def test_what_was_noted_is_on_disk_before_a_request_is_sent(
+    tmp_path: Path, ledger: SqliteLedger, workers: Workers[object]
+) -> None:
+    def begin(requests: Sequence[tuple[object, Then]]) -> None:
+        for name, then in requests:
+            then(name in on_disk(tmp_path))
+
+    def noting(name: str) -> Pass[object]:
+        claim(ledger, draft(name))
+        reply: object = yield Send(begin, name)
+        return reply
+
+    assert came_of(crew_of(ledger, workers), *(noting(f"{number}.json") for number in range(8))) == [True] * 8
+
+
+def test_neighbours_requests_are_sent_together_and_each_gets_its_own_reply(
+    ledger: SqliteLedger, workers: Workers[object]
+) -> None:
+    distant, sent = Distant(), list[int]()
+
+    def reply() -> None:
+        while sum(sent) < 6:
+            requests = distant.get()
+            sent.append(len(requests))
+            for request, then in reversed(requests):
+                then(f"to {request}")
+
+    replying = threading.Thread(target=reply)
+    replying.start()
+    came = together(ledger, workers, [distant.asking(number) for number in range(6)])
+    replying.join()
+
+    assert sorted(map(str, came)) == [f"{number}: to {number}" for number in range(6)]
+    assert len(sent) <= crew.CLERKS
 
 
 def test_a_slow_request_keeps_nobody_waiting_who_comes_later(ledger: SqliteLedger, workers: Workers[object]) -> None:
-    go, asked = threading.Event(), threading.Event()
-
-    def slow() -> Pass[object]:
-        return (yield from ask(lambda: (asked.set(), go.wait(PATIENCE_S))[1]))
-
-    def quick() -> Pass[object]:
-        return (yield from ask(lambda: "quick"))
-
+    distant = Distant()
     a_crew, came = crew_of(ledger, workers), SimpleQueue[object]()
-    for _ in range(20):
-        assert came_of(a_crew, quick()) == ["quick"], "and after some of them the clerk asks by itself"
-    a_crew.begin(slow(), came.put)
-    assert asked.wait(PATIENCE_S)
-    for _ in range(8):
-        a_crew.begin(quick(), came.put)
-    assert [came.get(timeout=PATIENCE_S) for _ in range(8)] == ["quick"] * 8
-    go.set()
-    assert came.get(timeout=PATIENCE_S) is True
+    for _ in range(crew.CLERKS + 1):
+        a_crew.begin(distant.asking("slow"), came.put)
+    slow: list[tuple[object, Then]] = []
+    while len(slow) < crew.CLERKS + 1:
+        slow += distant.get()
+    a_crew.begin(distant.asking("quick"), came.put)
+    for _, then in distant.get():
+        then("here")
+    assert came.get(timeout=PATIENCE_S) == "quick: here"
+    for _, then in slow:
+        then("at last")
+    assert [came.get(timeout=PATIENCE_S) for _ in slow] == ["slow: at last"] * (crew.CLERKS + 1)
 
 
-def test_who_was_answered_is_not_blamed_for_a_slow_neighbour(
-    ledger: SqliteLedger, workers: Workers[object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The clerk that asks for both is silent: that says nothing of the folder of the one that has its answer."""
-    monkeypatch.setattr(crew, "QUICK_S", PATIENCE_S)
-    come, go, asked = threading.Event(), threading.Event(), threading.Event()
-
-    def begun_together() -> Pass[object]:
-        come.wait(PATIENCE_S)
-        return None
-        yield
-
-    def slow() -> Pass[object]:
-        return (yield from ask(lambda: (asked.set(), go.wait(PATIENCE_S))[1]))
-
-    def quick() -> Pass[object]:
-        return (yield from ask(lambda: "quick"))
-
+def test_no_folder_is_blamed_for_a_slow_api(ledger: SqliteLedger, workers: Workers[object]) -> None:
+    distant = Distant()
     a_crew, came = crew_of(ledger, workers), SimpleQueue[object]()
-    assert came_of(a_crew, *(quick() for _ in range(40))) == ["quick"] * 40, "now the clerk asks by itself"
-    for _ in range(crew.CLERKS):
-        a_crew.begin(begun_together(), came.put)
-    answered = a_crew.begin(quick(), came.put)
-    a_crew.begin(slow(), came.put)
-    come.set()
-    assert asked.wait(PATIENCE_S)
-    silent_s = answered.silent_s(time.monotonic())
-    go.set()
+    task = a_crew.begin(distant.asking("slow"), came.put)
+    [(_, then)] = distant.get()
+    silent_s = task.silent_s(time.monotonic())
+    then("at last")
 
     assert silent_s < 0
-    assert {came.get(timeout=PATIENCE_S) for _ in range(crew.CLERKS + 2)} == {None, "quick", True}
+    assert came.get(timeout=PATIENCE_S) == "slow: at last"
+
+
+def test_a_request_that_cannot_even_begin_is_a_defect_of_its_pass(
+    ledger: SqliteLedger, workers: Workers[object]
+) -> None:
+    def begin(requests: Sequence[tuple[object, Then]]) -> None:
+        raise KeyError("nothing")
+
+    def broken() -> Pass[object]:
+        reply: object = yield Send(begin, None)
+        return reply
+
+    a_crew = crew_of(ledger, workers)
+    assert [type(each) for each in came_of(a_crew, failing(KeyError, broken))] == [KeyError]
+
+
+# --- clerks that hang ---------------------------------------------------------------------------------
 
 
 def test_a_clerk_that_hangs_is_replaced(
@@ -323,37 +371,3 @@ def test_who_came_before_the_clerks_hung_is_not_left_with_them(
     assert came.get(timeout=PATIENCE_S) == "sound"
     go.set()
     assert [came.get(timeout=PATIENCE_S) for _ in range(2)] == ["at last"] * 2
-
-
-def test_what_can_go_on_is_not_left_to_clerks_that_hang_in_a_request(
-    ledger: SqliteLedger, workers: Workers[object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(crew, "HANGS_S", 0.2)
-    monkeypatch.setattr(crew, "QUICK_S", PATIENCE_S)  # else a busy machine decides who makes the requests
-    go, asked = threading.Event(), list[int]()
-
-    def request(number: int) -> bool:
-        asked.append(number)
-        return go.wait(PATIENCE_S)
-
-    def slow(number: int) -> Pass[object]:
-        return (yield from ask(lambda: request(number)))
-
-    a_crew, came = crew_of(ledger, workers), SimpleQueue[object]()
-    a_crew._usual_s = 0.0
-    for number in range(crew.CLERKS):
-        a_crew.begin(slow(number), came.put)
-        wait_for(lambda number=number: number in asked, "a clerk to be in a request")  # type: ignore[misc]
-    rest = range(crew.CLERKS, crew.CLERKS + 5)
-    for number in rest:  # at once, and then none any more
-        a_crew.begin(slow(number), came.put)
-
-    def all_are_asked() -> bool:
-        a_crew.look_after()
-        return set(rest) < set(asked)
-
-    try:
-        wait_for(all_are_asked, "another clerk, which leaves the requests to others", 10.0)
-    finally:
-        go.set()
-    assert [came.get(timeout=PATIENCE_S) for _ in range(crew.CLERKS + 5)] == [True] * (crew.CLERKS + 5)
