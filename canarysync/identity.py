@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable
-from json.encoder import encode_basestring_ascii
+from json.encoder import encode_basestring_ascii as _quoted
 
 from canarysync.instant import parse_instant
 from canarysync.model import Identity, JsonValue, Number
@@ -14,6 +14,10 @@ from canarysync.model import Identity, JsonValue, Number
 KIND_DIGITS = 32
 """So many of the 64 digits of a near key are of the kind of score (assessment, scoreId, scoreType, in whatever case),
 the others of its second."""
+
+_NULL = "null"
+_LITERALS = {None: _NULL, True: "true", False: "false"}
+_MARK = "\0"  # what JSON escapes wherever a text has it
 
 _NUMBER = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?", re.ASCII)
 
@@ -24,21 +28,20 @@ def identify(assessment_id: str, body: dict[str, JsonValue]) -> Identity:
     Members that put-score does not know (uuid, assessmentUUIDs) play no part in the match and near keys.
     """
     assessment = assessment_id.lower()
-    recorded = body.get("dateRecorded")
+    recorded, score_id, score_type = body.get("dateRecorded"), body.get("scoreId"), body.get("scoreType")
     instant = parse_instant(recorded) if isinstance(recorded, str) else None
-    who: list[JsonValue] = [assessment, body.get("scoreId"), body.get("scoreType")]
-    kind: list[JsonValue] = [part.casefold() if isinstance(part, str) else part for part in who]
-    matched: list[JsonValue] = [
-        *who,
-        Number(str(instant.epoch_ms)) if instant else recorded,
-        body.get("scoreData"),
-        body.get("extraData") or None,
-    ]
-    second: JsonValue = Number(str(instant.epoch_s)) if instant else recorded
+    kind = [part.casefold() if isinstance(part, str) else part for part in (assessment, score_id, score_type)]
+    written = {key: _written(item) for key, item in body.items()}
+    members = ",".join([f"{_quoted(key)}:{written[key]}" for key in sorted(written)])
+    who, what, which = _quoted(assessment), written.get("scoreId", _NULL), written.get("scoreType", _NULL)
+    data, extra = written.get("scoreData", _NULL), written["extraData"] if body.get("extraData") else _NULL
+    at_ms = at_s = written.get("dateRecorded", _NULL)
+    if instant:
+        at_ms, at_s = _as_double(str(instant.epoch_ms)), exact_number(str(instant.epoch_s))
     return Identity(
-        fingerprint=_digest({"assessmentId": assessment, "body": body}, exact_number),
-        match_key=_digest(matched, _as_double),
-        near_key=_digest(kind, exact_number)[:KIND_DIGITS] + _digest(second, exact_number)[KIND_DIGITS:],
+        fingerprint=_digest(f'{{"assessmentId":{who},"body":{{{members}}}}}', exact_number),
+        match_key=_digest(f"[{who},{what},{which},{at_ms},{data},{extra}]", _as_double),
+        near_key=_digest(_written(kind), exact_number)[:KIND_DIGITS] + _digest(at_s, exact_number)[KIND_DIGITS:],
     )
 
 
@@ -47,7 +50,7 @@ def exact_number(text: str) -> str:
     found = _NUMBER.fullmatch(text)
     if found is None:
         raise ValueError("not a JSON number (RFC 8259 §6)")
-    sign, whole, fraction, exponent = found.groups(default="")
+    sign, whole, fraction, exponent = found.groups("")
     digits = (whole + fraction).lstrip("0")
     significant = digits.rstrip("0")
     if not significant:
@@ -64,19 +67,21 @@ def _as_double(text: str) -> str:
     return repr(double + 0.0)  # + 0.0 makes -0.0 zero
 
 
-def _digest(value: JsonValue, number: Callable[[str], str]) -> str:
-    return hashlib.sha256(_canonical(value, number).encode("ascii")).hexdigest()
+def _digest(written: str, number: Callable[[str], str]) -> str:
+    """The SHA-256 of a value that was ``_written``, its numbers in the spelling that ``number`` gives."""
+    parts = written.split(_MARK)
+    parts[1::2] = map(number, parts[1::2])
+    return hashlib.sha256("".join(parts).encode("ascii")).hexdigest()
 
 
-def _canonical(value: JsonValue, number: Callable[[str], str]) -> str:
-    """JSON with sorted keys, no spaces, and numbers in the spelling that ``number`` gives."""
+def _written(value: JsonValue) -> str:
+    """JSON with sorted keys and no spaces, each number between two marks: for ``_digest`` to spell."""
     if isinstance(value, str):
-        return encode_basestring_ascii(value)
+        return _quoted(value)
     if isinstance(value, Number):
-        return number(value.text)
+        return f"{_MARK}{value.text}{_MARK}"
     if isinstance(value, dict):
-        members = [f"{encode_basestring_ascii(key)}:{_canonical(value[key], number)}" for key in sorted(value)]
-        return "{" + ",".join(members) + "}"
+        return "{" + ",".join([f"{_quoted(key)}:{_written(value[key])}" for key in sorted(value)]) + "}"
     if isinstance(value, list):
-        return "[" + ",".join([_canonical(item, number) for item in value]) + "]"
-    return {None: "null", True: "true", False: "false"}[value]
+        return "[" + ",".join(map(_written, value)) + "]"
+    return _LITERALS[value]
