@@ -4,9 +4,9 @@ write times: all in UTC, and all in the same way."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 _DATE_TIME = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
@@ -19,8 +19,7 @@ _EPOCH_DAY = _EPOCH.toordinal()
 _CYCLE_YEARS, _CYCLE_DAYS = 400, 146_097  # the Gregorian calendar repeats after this
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(NamedTuple):
     """A point in time. Both count from 1970-01-01T00:00:00Z, the part of a second beyond them cut off.
 
     As in POSIX, a leap second counts as the second that follows it.
@@ -47,30 +46,34 @@ def for_people(at: datetime, *, seconds: bool = False) -> str:
     return f"{at.astimezone(UTC):{'%Y-%m-%d %H:%M:%S' if seconds else '%Y-%m-%d %H:%M'}}Z"
 
 
+@lru_cache(maxsize=2)
 def parse_instant(text: str) -> Instant | None:
-    """Read ``text`` as an RFC 3339 §5.6 ``date-time``; None if it is none. Fractions have any length."""
+    """Read ``text`` as an RFC 3339 §5.6 ``date-time``; None if it is none. Fractions have any length.
+
+    The last ones are kept: of each score it is asked twice, whether it is one, and which.
+    """
     found = _DATE_TIME.fullmatch(text)
     if found is None:
         return None
-    year, month, day, hour, minute, second = map(int, found.group(1, 2, 3, 4, 5, 6))
-    fraction, sign, offset_hour, offset_minute = found.group(7, 8, 9, 10)
-    offset_min = _offset_min(sign, int(offset_hour or 0), int(offset_minute or 0))
-    days = _epoch_days(year, month, day)
-    if days is None or offset_min is None or hour > 23 or minute > 59 or second > 60:
+    year, month, day, hour, minute, second, fraction, sign, offset_hour, offset_minute = found.groups()
+    days = _epoch_days(int(year), int(month), int(day))
+    offset_min = _offset_min(sign, int(offset_hour), int(offset_minute)) if sign else 0
+    if days is None or offset_min is None or hour > "23" or minute > "59" or second > "60":
         return None
-    epoch_s = days * _DAY_S + (hour * 60 + minute - offset_min) * 60 + second
-    if second == 60 and not _follows_leap_second(epoch_s):
+    epoch_s = days * _DAY_S + (int(hour) * 60 + int(minute) - offset_min) * 60 + int(second)
+    if second == "60" and not _follows_leap_second(epoch_s):
         return None
-    return Instant(epoch_s, epoch_s * 1000 + int((fraction or "")[:3].ljust(3, "0")))
+    return Instant(epoch_s, epoch_s * 1000 + (int(fraction[:3].ljust(3, "0")) if fraction else 0))
 
 
-def _offset_min(sign: str | None, hours: int, minutes: int) -> int | None:
+def _offset_min(sign: str, hours: int, minutes: int) -> int | None:
     """Minutes east of UTC. ``-00:00`` (§4.3: UTC known, local offset unknown) is 0 like ``+00:00``."""
     if hours > 23 or minutes > 59:
         return None
     return (hours * 60 + minutes) * (-1 if sign == "-" else 1)
 
 
+@lru_cache(maxsize=8)
 def _epoch_days(year: int, month: int, day: int) -> int | None:
     """Days from 1970-01-01 in the proleptic Gregorian calendar; None when there is no such day (§5.7).
 
