@@ -39,6 +39,7 @@ _DECODER = JSONDecoder(parse_int=_number, parse_float=_number, parse_constant=_c
 _LENIENT_DECODER = JSONDecoder(
     parse_int=Number, parse_float=Number, parse_constant=str, object_pairs_hook=_object, strict=False
 )
+_BLANK = " \t\n\r"  # RFC 8259 §2
 # The closing quote is optional, so that an unclosed string is passed over once, not once per quote in it.
 _BRACKET_OR_STRING = re.compile(r'[\[{]|[\]}]|"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
@@ -47,11 +48,9 @@ def read(text: str) -> JsonValue | Faults:
     """The value of ``text``, or every problem that can be known."""
     if not _is_too_deep(text):
         try:
-            value: JsonValue = _DECODER.decode(text)
+            return _decoded(text, _DECODER)
         except (JSONDecodeError, _Refused):
             pass
-        else:
-            return value
     reader = JsonReader(text)
     reader.run()
     return reader.findings.faults()
@@ -60,9 +59,18 @@ def read(text: str) -> JsonValue | Faults:
 def read_leniently(text: str) -> JsonValue:
     """The value of ``text``, or None."""
     try:
-        value: JsonValue = None if _is_too_deep(text) else _LENIENT_DECODER.decode(text)
+        return None if _is_too_deep(text) else _decoded(text, _LENIENT_DECODER)
     except (JSONDecodeError, _Refused):
         return None
+
+
+def _decoded(text: str, decoder: JSONDecoder) -> JsonValue:
+    """The one value in ``text``. Its own ``decode`` looks for blank space by regular expressions."""
+    bare = text.strip(_BLANK)
+    value: JsonValue
+    value, end = decoder.raw_decode(bare)
+    if end != len(bare):
+        raise _Refused
     return value
 
 
