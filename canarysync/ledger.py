@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from canarysync.model import Code, Held, Identity, Moment, Proof, Signature, State
 
@@ -74,8 +74,7 @@ class Happening:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An entry about to be made. ``sha256`` is None for a file that was never read; ``identity`` for no score."""
 
     route_id: str

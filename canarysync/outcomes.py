@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -246,7 +246,7 @@ class Outcomes:
         if isinstance(verdict, Deferred) and not verdict.everyone:
             wait_s = max(self.aged_backoff_s(entry), verdict.retry_after_s or 0.0)
             return Step(outcome, verdict.reason, wait_s, ApiUp(), entry=entry)
-        return replace(api_trouble(verdict, entry), outcome=outcome)
+        return api_trouble(verdict, entry)._replace(outcome=outcome)
 
     def stands_long(self, entry: Entry) -> bool:
         """Whether nothing has become of the entry for so long that no further looks will help."""

@@ -13,7 +13,6 @@ for the disk or the API, it yields, and others go on (passes.py). Two rules keep
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from canarysync import reading
@@ -97,7 +96,7 @@ class Pipeline:
             return (yield from self._advance(name, entry, verdict, may_send=may_send))
         parted = self._part(entry)
         step = yield from self._advance(name, None, verdict, may_send=may_send)
-        return replace(step, parted=parted)
+        return step._replace(parted=parted)
 
     def resume(self, entry_id: str, *, may_send: bool) -> Pass[Step]:
         """One pass for a detached entry: its file is gone or changed, but its score may be at the API."""
@@ -173,7 +172,7 @@ class Pipeline:
         parted = self._part(entry) if entry is not None else None
         content = found if isinstance(found, Content) else None
         step = yield from self._outcomes.rejected(self._draft(name, found, None), rejection, content)
-        return replace(step, parted=parted)
+        return step._replace(parted=parted)
 
     def _draft(self, name: str, found: Content | NotRead, score: Score | None) -> Draft:
         return Draft(
@@ -235,7 +234,7 @@ class Pipeline:
         if unsure and isinstance(verdict, Deferred | Unreachable | HoldApi):
             # This request was not taken; of the one before, as little is known as ever.
             step = self._outcomes.in_doubt(entry, verdict.reason, self._outcomes.backoff_s(entry))
-            return replace(step, api=api_trouble(verdict, entry).api)
+            return step._replace(api=api_trouble(verdict, entry).api)
         match verdict:
             case Uploaded(uuid):
                 return (yield from self._outcomes.uploaded(entry, uuid, Proof.RESPONSE, valid))
@@ -316,7 +315,7 @@ class Pipeline:
         if valid is not None:
             return (yield from self._send(entry.name, entry, valid, resent=True))
         step = self._outcomes.withdrawn(entry, "taken back; the API does not have it")
-        return replace(step, api=ApiUp())
+        return step._replace(api=ApiUp())
 
     def _unanswerable(self, entry: Entry, valid: Valid | None) -> Pass[Step]:
         """The API lists no scores to us: the route's policy decides."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from canarysync.ledger import Entry
 
@@ -41,8 +42,7 @@ class ApiDown:
     pause_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """How far a file came, and when it is to be looked at again.
 
     ``wait_s``: seconds after which another pass is due; None when nothing is due by itself. ``api``: what was

@@ -129,7 +129,7 @@ def test_one_of_many_that_intend_a_score_at_once_may_send_it(ledger: Ledger) -> 
 def test_a_like_score_is_sent_until_its_outcome_is_known(ledger: Ledger) -> None:
     mine = claim(ledger, draft("a.json", 1))
     like = replace(identity(2), near_key=identity(1).near_key)
-    other = claim(ledger, replace(draft("b.json", 2), identity=like))
+    other = claim(ledger, draft("b.json", 2)._replace(identity=like))
     stranger = claim(ledger, draft("c.json", 3))
 
     assert [ledger.sends_alike(entry) for entry in (mine, other, stranger)] == [True, True, False]
