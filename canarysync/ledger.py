@@ -85,8 +85,7 @@ class Draft(NamedTuple):
     identity: Identity | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One file in the ledger, with its score (a file has one today; the tables hold more).
 
     ``target`` is the name reserved in done/ or failed/ once the outcome is known. ``detached`` means that

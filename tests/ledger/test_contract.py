@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -177,13 +176,13 @@ def test_rebinding_changes_the_bytes_and_nothing_else(ledger: Ledger) -> None:
     entry = entry_in(ledger, State.DEFERRED)
     other = SIGNATURE._replace(size_bytes=171, inode=78)
 
-    assert ledger.rebind(entry, "ab" * 32, other) == replace(entry, sha256="ab" * 32, signature=other)
+    assert ledger.rebind(entry, "ab" * 32, other) == entry._replace(sha256="ab" * 32, signature=other)
 
 
 def test_retargeting_changes_the_target_and_nothing_else(ledger: Ledger) -> None:
     entry = entry_in(ledger, State.UPLOADED)
 
-    assert ledger.retarget(entry, "other.json") == replace(entry, target="other.json")
+    assert ledger.retarget(entry, "other.json") == entry._replace(target="other.json")
 
 
 @pytest.mark.parametrize("doubtful", [True, False])
@@ -192,7 +191,7 @@ def test_the_look_for_twins_is_made_once(ledger: Ledger, doubtful: bool) -> None
 
     checked = ledger.twins_checked(entry, possible_duplicate=doubtful)
 
-    assert checked == replace(entry, possible_duplicate=doubtful, resent=False)
+    assert checked == entry._replace(possible_duplicate=doubtful, resent=False)
 
 
 # --- names and numbers -----------------------------------------------------------------------------

@@ -279,7 +279,7 @@ def test_a_change_that_a_person_has_overtaken_is_not_made(ledger: Ledger, state:
     with pytest.raises(LedgerError):
         change(ledger, stale, state)
 
-    assert ledger.entry(stale.id) == replace(stale, resolution=uuid_of(7))
+    assert ledger.entry(stale.id) == stale._replace(resolution=uuid_of(7))
 
 
 def test_a_decision_ends_with_the_next_sending(ledger: Ledger) -> None:

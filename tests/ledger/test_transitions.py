@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from canarysync.errors import CanarysyncError, Exit
@@ -45,7 +43,7 @@ def test_an_illegal_change_is_a_defect_and_changes_nothing(ledger: Ledger, state
         change(ledger, entry, target)
 
     assert caught.value.exit_code is Exit.DEFECT
-    assert replace(ledger.entry(entry.id), filed_at=entry.filed_at) == entry
+    assert ledger.entry(entry.id)._replace(filed_at=entry.filed_at) == entry
 
 
 @pytest.mark.parametrize("state", [state for state in State if state not in LEGAL[None]])

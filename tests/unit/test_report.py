@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -19,7 +18,7 @@ DENIED = Step(Outcome.DEFERRED, "not sent: no right to write in done/", 1.0, tro
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SENT = Entry("1", "route", "a.json", "00", Signature(1, 2, 3, 4), State.IN_DOUBT, AT, AT, reason="HTTP 500")
 DOUBT = Step(Outcome.IN_DOUBT, "HTTP 500", 1.0, entry=SENT)
-HELD = DOUBT._replace(held=True, entry=replace(SENT, held=Held.NEAR, reason="held: the API has a like score"))
+HELD = DOUBT._replace(held=True, entry=SENT._replace(held=Held.NEAR, reason="held: the API has a like score"))
 DONE = Step(Outcome.UPLOADED)
 
 WAIT, STILL, OVER = "files have to wait", "files still have to wait", "no file has to wait for this any longer"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -26,9 +25,9 @@ UPLOADED = Entry(
     state=State.UPLOADED, created_at=AT, changed_at=AT, attempts=2, assessment_id=ASSESSMENT,
     identity=Identity("f" * 64, "a" * 64, "b" * 64), uuid=UUID, proof=Proof.RESPONSE, target="visit-1.json",
 )  # fmt: skip
-REFUSED = replace(UPLOADED, state=State.REFUSED, code=Code.REFUSED, status=422, uuid=None, proof=None)
-REJECTED = replace(
-    REFUSED, state=State.REJECTED, code=Code.INVALID, status=None, identity=None, assessment_id=None, attempts=0
+REFUSED = UPLOADED._replace(state=State.REFUSED, code=Code.REFUSED, status=422, uuid=None, proof=None)
+REJECTED = REFUSED._replace(
+    state=State.REJECTED, code=Code.INVALID, status=None, identity=None, assessment_id=None, attempts=0
 )
 
 texts = st.text(st.characters(categories=["Cc", "Cf", "Cs"]) | st.characters())
@@ -108,7 +107,7 @@ def test_a_file_that_holds_no_score_has_no_scores() -> None:
     ],
 )
 def test_the_outcome_of_what_is_done(state: State, proof: Proof, expected: str) -> None:
-    entry = replace(UPLOADED, state=state, proof=proof)
+    entry = UPLOADED._replace(state=state, proof=proof)
     sidecar = read(receipt(entry, URL, None, missing=False))
     assert outcome_of(entry) == sidecar["outcome"] == sidecar["scores"][0]["outcome"] == expected
     assert sidecar["proof"] == proof.value
@@ -124,7 +123,7 @@ def test_a_missing_file_is_told(missing: bool) -> None:
 
 @pytest.mark.parametrize("possible", [False, True])
 def test_a_possible_duplicate_is_told(possible: bool) -> None:
-    sidecar = read(receipt(replace(UPLOADED, possible_duplicate=possible), URL, "PHQ9", missing=False))
+    sidecar = read(receipt(UPLOADED._replace(possible_duplicate=possible), URL, "PHQ9", missing=False))
     assert sidecar.get("possibleDuplicate") is (True if possible else None)
 
 
@@ -138,9 +137,9 @@ def test_a_possible_duplicate_is_told(possible: bool) -> None:
     ],
 )
 def test_times_are_utc_to_the_millisecond(at: datetime, expected: str) -> None:
-    entry = replace(UPLOADED, changed_at=at)
+    entry = UPLOADED._replace(changed_at=at)
     assert read(receipt(entry, URL, "PHQ9", missing=False))["uploadedAt"] == expected
-    assert read(error(replace(REFUSED, changed_at=at), "No.", (), None, missing=False))["failedAt"] == expected
+    assert read(error(REFUSED._replace(changed_at=at), "No.", (), None, missing=False))["failedAt"] == expected
 
 
 @pytest.mark.parametrize("code", Code)
@@ -153,7 +152,7 @@ def test_every_code_has_a_message(code: Code) -> None:
 
 @pytest.mark.parametrize("code", Code)
 def test_every_code_has_an_advice(code: Code) -> None:
-    sidecar = read(error(replace(REFUSED, code=code), "No.", (), None, missing=False))
+    sidecar = read(error(REFUSED._replace(code=code), "No.", (), None, missing=False))
     assert sidecar["code"] == code.value
     assert "the drop folder again" in sidecar["advice"]
 
@@ -163,18 +162,18 @@ def test_the_message_of_a_refusal_names_its_status() -> None:
 
 
 def test_a_name_of_bytes_that_are_no_utf8_comes_back_as_it_was() -> None:
-    data = receipt(replace(UPLOADED, name="\udcff.json"), URL, "PHQ9", missing=False)
+    data = receipt(UPLOADED._replace(name="\udcff.json"), URL, "PHQ9", missing=False)
     assert read(data)["file"].encode("utf-8", "surrogateescape") == b"\xff.json"
 
 
 def test_letters_stay_readable() -> None:
-    assert "déjà-日本".encode() in receipt(replace(UPLOADED, name="déjà-日本.json"), URL, "PHQ9", missing=False)
+    assert "déjà-日本".encode() in receipt(UPLOADED._replace(name="déjà-日本.json"), URL, "PHQ9", missing=False)
 
 
 @given(texts, texts)
 def test_any_name_and_any_words_give_valid_json(name: str, words: str) -> None:
     """Names may hold bytes that are no UTF-8 (as lone surrogates), and servers say anything."""
-    sidecar = read(error(replace(REFUSED, name=name), "No.", (), words, missing=False))
+    sidecar = read(error(REFUSED._replace(name=name), "No.", (), words, missing=False))
     # A high and a low surrogate side by side are one character once they have been through JSON.
     assert sidecar["file"] == json.loads(json.dumps(name))
     assert sidecar["response"] == json.loads(json.dumps(words))
@@ -186,9 +185,9 @@ read_back = texts.map(lambda text: json.loads(json.dumps(text)))
 @given(read_back, read_back, st.booleans())
 def test_a_sidecar_is_laid_out_as_by_json_indented_by_two(name: str, words: str, bare: bool) -> None:
     problems = () if bare else (Problem(words, "/a", 3), Problem(""))
-    failed = replace(REFUSED, name=name, identity=None if bare else REFUSED.identity)
+    failed = REFUSED._replace(name=name, identity=None if bare else REFUSED.identity)
     for data in (
-        receipt(replace(UPLOADED, name=name), URL, None if bare else words, missing=bare),
+        receipt(UPLOADED._replace(name=name), URL, None if bare else words, missing=bare),
         error(failed, words, problems, None, missing=bare),
     ):
         again = json.dumps(read(data), ensure_ascii=False, indent=2) + "\n"
@@ -207,7 +206,7 @@ def back(sidecar: bytes) -> Past | None:
 @pytest.mark.parametrize("proof", Proof)
 @given(name=file_names)
 def test_a_receipt_tells_the_ledger_what_it_needs(proof: Proof, name: str) -> None:
-    entry = replace(UPLOADED, id=ENTRY_ID, name=name, proof=proof, possible_duplicate=True)
+    entry = UPLOADED._replace(id=ENTRY_ID, name=name, proof=proof, possible_duplicate=True)
 
     assert back(receipt(entry, URL, None, missing=False)) == Past(
         entry_id=ENTRY_ID, route_id="r1", name=name, target="visit-1.json", sha256="ab" * 32, state=State.UPLOADED,
@@ -217,8 +216,8 @@ def test_a_receipt_tells_the_ledger_what_it_needs(proof: Proof, name: str) -> No
 
 
 def test_an_error_tells_it_what_it_needs() -> None:
-    refused = back(error(replace(REFUSED, id=ENTRY_ID), "no", (), None, missing=False))
-    rejected = back(error(replace(REJECTED, id=ENTRY_ID, sha256=None), "no", (), None, missing=False))
+    refused = back(error(REFUSED._replace(id=ENTRY_ID), "no", (), None, missing=False))
+    rejected = back(error(REJECTED._replace(id=ENTRY_ID, sha256=None), "no", (), None, missing=False))
 
     assert refused is not None
     assert (refused.state, refused.code, refused.status, refused.uuid) == (State.REFUSED, Code.REFUSED, 422, None)
@@ -236,7 +235,7 @@ def test_an_error_tells_it_what_it_needs() -> None:
     ids=str,
 )  # fmt: skip
 def test_what_is_not_quite_a_receipt_is_none(change: dict[str, object]) -> None:
-    good = read(receipt(replace(UPLOADED, id=ENTRY_ID), URL, None, missing=False))
+    good = read(receipt(UPLOADED._replace(id=ENTRY_ID), URL, None, missing=False))
 
     assert back(json.dumps(good | change).encode()) is None
 

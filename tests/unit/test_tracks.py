@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -344,13 +343,13 @@ TestTracks.settings = settings(max_examples=40, stateful_step_count=40, deadline
 def test_a_tally_counts_by_what_each_file_waits_for() -> None:
     now_s = 100.0
     tracks: Tracks[str] = Tracks(lambda: now_s)
-    held = replace(entry("h"), state=State.IN_DOUBT, held=Held.NEAR)
+    held = entry("h")._replace(state=State.IN_DOUBT, held=Held.NEAR)
     steps = {
         "held": Step(Outcome.IN_DOUBT, held=True, entry=held, wait_s=1.0),
         "held, no API": Step(Outcome.BLOCKED, entry=held),
-        "resolved": Step(Outcome.IN_DOUBT, entry=replace(held, resolution="send-again"), wait_s=1.0),
-        "unfiled": Step(Outcome.DEFERRED, entry=replace(held, state=State.UPLOADED), wait_s=1.0),
-        "deferred": Step(Outcome.DEFERRED, entry=replace(held, state=State.DEFERRED), wait_s=1.0),
+        "resolved": Step(Outcome.IN_DOUBT, entry=held._replace(resolution="send-again"), wait_s=1.0),
+        "unfiled": Step(Outcome.DEFERRED, entry=held._replace(state=State.UPLOADED), wait_s=1.0),
+        "deferred": Step(Outcome.DEFERRED, entry=held._replace(state=State.DEFERRED), wait_s=1.0),
         "twin of one held": Step(Outcome.TWIN, held=True, entry=held, wait_s=1.0),
         "no API": Step(Outcome.BLOCKED),
         "growing": Step(Outcome.UNSETTLED, wait_s=1.0),
