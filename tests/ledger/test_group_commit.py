@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -198,7 +197,7 @@ def _illegal(ledger: SqliteLedger) -> Job:
 
 
 def _no_number_for_sqlite(ledger: SqliteLedger) -> Job:
-    return lambda: ledger.intend(draft("late.json", signature=replace(SIGNATURE, size_bytes=2**80)), at(1))
+    return lambda: ledger.intend(draft("late.json", signature=SIGNATURE._replace(size_bytes=2**80)), at(1))
 
 
 def _no_text_for_sqlite(ledger: SqliteLedger) -> Job:
