@@ -8,9 +8,8 @@ from typing import NoReturn
 
 from canarysync.model import JsonValue, Number
 from canarysync.parse.json_reader import JsonReader
-from canarysync.parse.numbers import check_length
 from canarysync.parse.outline import Node
-from canarysync.parse.source import MAX_DEPTH, Faults
+from canarysync.parse.source import MAX_DEPTH, MAX_NUMBER_CHARS, Faults
 
 
 class _Refused(ValueError):
@@ -18,7 +17,7 @@ class _Refused(ValueError):
 
 
 def _number(literal: str) -> Number:
-    if check_length(literal):
+    if len(literal) > MAX_NUMBER_CHARS:
         raise _Refused
     return Number(literal)
 
