@@ -18,6 +18,7 @@ from canarysync.errors import HeldError
 from canarysync.instant import for_people, for_programs
 
 _PEEKS_S = 1.0
+_LAST_REQUESTS_S = 10.0
 
 
 class Lock:
@@ -50,10 +51,14 @@ class Lock:
             raise
 
     def _take(self) -> None:
-        until_s = time.monotonic() + _PEEKS_S
+        began_s = time.monotonic()
         while not _locked(self._fd, fcntl.LOCK_EX):
-            if _locked(self._fd, fcntl.LOCK_SH) and time.monotonic() < until_s:
+            waited_s = time.monotonic() - began_s
+            if waited_s < _PEEKS_S and _locked(self._fd, fcntl.LOCK_SH):
                 continue  # nobody works with it: someone is having a look (``peek``), for some microseconds
+            if waited_s < _LAST_REQUESTS_S and _has_died(_second_line_of(self._fd)):
+                time.sleep(0.005)  # the process that makes its requests ends as soon as it notices
+                continue
             self._refuse()
 
     def _refuse(self) -> NoReturn:
@@ -152,6 +157,17 @@ def _second_line_of(fd: int) -> dict[str, Any]:
     except (IndexError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _has_died(signed: Mapping[str, Any]) -> bool:
+    """Whether the holder was killed, on this machine."""
+    try:
+        os.kill(int(signed["pid"]), 0)
+    except ProcessLookupError:
+        return bool(signed.get("host") == socket.gethostname())
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        pass
+    return False
 
 
 def _holder_in(signed: Mapping[str, Any]) -> str:
