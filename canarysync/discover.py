@@ -1,24 +1,41 @@
-"""What is in the drop folder? Scans tell; watchdog's events only say when to look (DESIGN: events are hints)."""
+"""What is in the drop folder? Scans tell; inotify's events only say when to look (DESIGN: events are hints)."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
-import logging
 import os
+import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from struct import Struct
+from typing import NamedTuple, TypeVar
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers.api import BaseObserver
-from watchdog.observers.inotify import InotifyEmitter
-from watchdog.observers.inotify_c import InotifyConstants, Mask
+from watchdog.observers.inotify_c import InotifyConstants, Mask, inotify_add_watch, inotify_init, inotify_rm_watch
 
 from canarysync.candidates import Matcher, Skipped
 
-_log = logging.getLogger(__name__)
+R = TypeVar("R", bound=int)
 
 SUBFOLDERS = "subfolders"
+
+_MASK = Mask(
+    InotifyConstants.IN_CREATE  # which is all that is told of a hard link
+    | InotifyConstants.IN_MOVED_TO
+    | InotifyConstants.IN_CLOSE_WRITE
+    | InotifyConstants.IN_ONLYDIR
+)
+_EVENT = Struct("iIII")  # wd, mask, cookie, and the length of the name that follows
+_READ_BYTES = 65536
+
+_BURST_PAUSE_S = 0.005
+"""Where several files came at once, more are to be expected: so long they gather in the kernel's queue, which has room
+for 16,384 events, and are told of together."""
+
+_LIMITS = {errno.ENOSPC: "inotify watch limit reached", errno.EMFILE: "inotify instance limit reached"}
+"""What these mean here."""
 
 
 class Scan:
@@ -47,46 +64,76 @@ class Scan:
                     self.skipped[str(reason)] += 1
 
 
-class _DropEmitter(InotifyEmitter):
-    """Without IN_MOVED_FROM: filing moves files out of the folder, and watchdog would hold back every event
-    behind such a move for up to half a second, waiting for its other half."""
+class Hints(NamedTuple):
+    """What a watch was told of since it last said so."""
 
-    def get_event_mask_from_filter(self) -> Mask:
-        return Mask(
-            InotifyConstants.IN_CREATE
-            | InotifyConstants.IN_MOVED_TO
-            | InotifyConstants.IN_CLOSE_WRITE
-            | InotifyConstants.IN_DELETE_SELF
-        )
-
-
-class _Hints(FileSystemEventHandler):
-    def __init__(self, hint: Callable[[str], None]) -> None:
-        self._hint = hint
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        if not event.is_directory:
-            self._hint(os.path.basename(os.fsdecode(event.src_path)))
+    names: Collection[str]
+    """They deserve a look; each is there once."""
+    overflowed: bool
+    """There was more, which is lost: only a scan tells."""
 
 
 class Watch:
-    """A live inotify watch that calls ``hint(name)`` from a thread of its own, whenever a name deserves a look."""
+    """A live inotify watch that calls ``hint`` from a thread of its own, whenever names deserve a look."""
 
-    def __init__(self, folder: Path, hint: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, hint: Callable[[Hints], None]) -> None:
         """Arm the watch. Raises OSError where there is none to be had (limits, odd file systems, no thread)."""
-        self._observer = BaseObserver(_DropEmitter, timeout=1.0)
-        self._observer.schedule(_Hints(hint), str(folder), recursive=False)
+        self._hint = hint
+        self._stopped = False
+        self._thread = threading.Thread(target=self._listen, name="watch", daemon=True)
+        self._fd = _checked(inotify_init())
         try:
-            self._observer.start()
+            os.set_inheritable(self._fd, False)
+            self._wd = _checked(inotify_add_watch(self._fd, os.fsencode(folder), _MASK))
+            self._thread.start()
         except RuntimeError as error:
-            self._observer.unschedule_all()
+            os.close(self._fd)
             raise OSError(errno.EAGAIN, str(error)) from None
+        except OSError:
+            os.close(self._fd)
+            raise
 
     def alive(self) -> bool:
         """False once it is known to be dead. True proves nothing: that is what rescans are for."""
-        return self._observer.is_alive() and all(emitter.is_alive() for emitter in self._observer.emitters)
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Disarm, and wait for the thread to end."""
-        self._observer.stop()
-        self._observer.join(timeout=5.0)
+        if self._stopped:
+            return
+        self._stopped = True
+        inotify_rm_watch(self._fd, self._wd)  # of which the thread is told; where the folder is gone, it was before
+        self._thread.join(timeout=5.0)
+        if not self._thread.is_alive():  # else it may yet read from it
+            os.close(self._fd)
+
+    def _listen(self) -> None:
+        masks = 0
+        while not (self._stopped or masks & InotifyConstants.IN_IGNORED):
+            masks, names = _told(os.read(self._fd, _READ_BYTES))
+            overflowed = bool(masks & InotifyConstants.IN_Q_OVERFLOW)
+            if names or overflowed:
+                self._hint(Hints(names, overflowed))
+            if len(names) > 1:
+                time.sleep(_BURST_PAUSE_S)
+
+
+def _told(events: bytes) -> tuple[int, Collection[str]]:
+    """What a read has brought (inotify(7), "Reading events"): all masks in one, and the names of files, each once."""
+    masks, at = 0, 0
+    names: dict[bytes, None] = {}
+    while at < len(events):
+        _, mask, _, length = _EVENT.unpack_from(events, at)
+        at += _EVENT.size + length
+        masks |= mask
+        if length and not mask & InotifyConstants.IN_ISDIR:
+            names[events[at - length : at].rstrip(b"\0")] = None
+    return masks, [os.fsdecode(name) for name in names]
+
+
+def _checked(result: R) -> R:
+    """What a function of the C library returned, which is -1 if it failed."""
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, _LIMITS.get(number) or os.strerror(number))
+    return result

@@ -16,7 +16,7 @@ from canarysync import filing, moving, reading
 from canarysync.candidates import ERROR_SUFFIX, Matcher
 from canarysync.config import Route
 from canarysync.crew import Crew
-from canarysync.discover import Scan, Watch
+from canarysync.discover import Hints, Scan, Watch
 from canarysync.errors import CanarysyncError, LedgerError, from_os, told
 from canarysync.folder import GONE, Claims, FolderGone, absence, route_id_in, take
 from canarysync.instant import for_programs
@@ -85,14 +85,14 @@ class Lane:
         self,
         route: Route,
         tools: Tools,
-        hint: Callable[[str], None],
+        hint: Callable[[Hints], None],
         lend: Callable[[Callable[[], None]], None],
         *,
         watching: bool,
         claims: Claims | None = None,
     ) -> None:
-        """``hint`` is told the names that something happened to; ``lend`` lets a worker do something; ``claims`` are
-        those of all routes together."""
+        """``hint`` is told of candidates that something happened to; ``lend`` lets a worker do something;
+        ``claims`` are those of all routes together."""
         self.route = route
         self.skipped: dict[str, int] = {}
         self.hold: Hold | None = None
@@ -186,7 +186,7 @@ class Lane:
         self.mode = "polling" if mount.network else "events"
         if not mount.network:
             try:
-                self._watch = Watch(self.route.drop, self._hint)
+                self._watch = Watch(self.route.drop, self._heard)
             except OSError:
                 self.mode = "polling"
         self.rescan_s = min(self.route.rescan_s, NETWORK_RESCAN_S) if self.mode == "polling" else self.route.rescan_s
@@ -206,6 +206,12 @@ class Lane:
     def wants(self, name: str) -> bool:
         """Whether a hinted name is a candidate at all."""
         return self._matcher.skipped(name) is None
+
+    def _heard(self, hints: Hints) -> None:
+        """The watch has news. Called in its thread."""
+        names = [name for name in hints.names if self.wants(name)]
+        if names or hints.overflowed:
+            self._hint(Hints(names, hints.overflowed))
 
     def present(self) -> bool:
         """Whether the folder that we locked is still the one at its path."""

@@ -278,6 +278,11 @@ def make_routes(home: Path, url: str, *routes: str, **api: object) -> Site:
     return site
 
 
+def room_for_events() -> int:
+    """How many events inotify's queue holds."""
+    return int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+
+
 def stored(sandbox: Sandbox) -> list[tuple[str, bytes]]:
     """What the sandbox has: (uuid, body)."""
     return [(score.uuid, score.body) for score in sandbox.scores]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
+from canarysync.discover import Hints
 from canarysync.health import RouteVitals
 from canarysync.lane import Key, Lane
 from canarysync.logs import event
@@ -25,9 +26,6 @@ HANG_S = 60.0
 
 HINTED_MOST = 2 * WINDOW
 """So many files of a route are kept in mind before no more are taken in by events; those are left to the scans."""
-
-BURST = 1000
-"""So many events since the last scan may have overflowed the kernel's queue: scan again soon."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +48,6 @@ class Desk:
     scans_finished: int = 0
     gone: bool = False
     trouble: str = ""
-    hints: int = 0
     next_scan_s: float = 0.0
     scanned_s: float | None = None
     listed_s: float = field(default_factory=time.monotonic)
@@ -83,12 +80,14 @@ class Desk:
         """One scan at a time, and none while there is no room for what it would find."""
         return self.scan is None and not self.tracks.crowded()
 
+    def heard(self, hints: Hints) -> None:
+        """Its watch has news."""
+        self.scan_wanted |= hints.overflowed
+        for name in hints.names:
+            self.hinted(name)
+
     def hinted(self, name: str) -> None:
-        """An event told of ``name``."""
-        self.hints += 1
-        self.scan_wanted |= self.hints == BURST
-        if not self.lane.wants(name):
-            return
+        """Something happened to ``name``."""
         key = Key(name)
         if key in self.tracks or len(self.tracks) - self.tracks.recorded < HINTED_MOST:
             self.tracks.hinted(key)

@@ -11,7 +11,7 @@ from math import inf
 from queue import Empty, SimpleQueue
 
 from canarysync.daemon.desks import SLOW_S, Desk, waits_out_its_quiet_period
-from canarysync.daemon.messages import Ask, Hint, Message, Reload, Stop, Work
+from canarysync.daemon.messages import Ask, Hinted, Message, Reload, Stop, Work
 from canarysync.daemon.orphans import Orphans
 from canarysync.daemon.reload import tell_change, tell_refusal
 from canarysync.daemon.roster import Answered, Closed, Opened, Roster, Scanned
@@ -19,6 +19,7 @@ from canarysync.daemon.signals import on_signals
 from canarysync.daemon.standing import Heartbeat, in_words, is_alive
 from canarysync.daemon.visits import Visited, Visits
 from canarysync.daemon.word import Word
+from canarysync.discover import Hints
 from canarysync.errors import CanarysyncError, LedgerError, told
 from canarysync.health import Vitals
 from canarysync.instant import for_people
@@ -30,7 +31,7 @@ from canarysync.workers import Workers
 
 _log = logging.getLogger(__name__)
 
-_INBOX_MOST = 50_000
+_INBOX_MOST = 1000
 
 _ROUND_EVERY_S = 0.02
 """While visits end one after the other, the loop looks after all the rest so often, and not after each of them."""
@@ -133,9 +134,9 @@ class Daemon:
         """SIGTERM and SIGINT stop it, SIGHUP reloads."""
         on_signals(self.stop, self.reload if self._reread else None)
 
-    def _hint(self, desk: Desk, name: str) -> None:
+    def _hint(self, desk: Desk, hints: Hints) -> None:
         if self._inbox.qsize() < _INBOX_MOST:
-            self._inbox.put(Hint(desk, name))
+            self._inbox.put(Hinted(desk, hints))
         else:  # a flood: one rescan finds them all
             desk.scan_wanted = True
 
@@ -237,8 +238,8 @@ class Daemon:
     def _take(self, message: Message) -> None:
         if isinstance(message, Visited):
             self._visits.visited(message)
-        elif isinstance(message, Hint):
-            message.desk.hinted(message.name)
+        elif isinstance(message, Hinted):
+            message.desk.heard(message.hints)
         else:
             self._take_rare(message)
             self._round_s = 0.0

@@ -9,6 +9,7 @@ from canarysync.config import Route
 from canarysync.daemon.desks import Desk
 from canarysync.daemon.roster import Answered, Closed, Opened, Scanned
 from canarysync.daemon.visits import Visited
+from canarysync.discover import Hints
 from canarysync.health import Vitals
 from canarysync.outcomes import Tools
 from canarysync.traffic import Traffic
@@ -29,11 +30,11 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Hint:
-    """Something happened to a name in a drop folder."""
+class Hinted:
+    """Something happened in a drop folder."""
 
     desk: Desk
-    name: str
+    hints: Hints
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +56,4 @@ class Ask:
     answer: Callable[[Vitals], None]
 
 
-Message = Ask | Hint | Opened | Scanned | Visited | Answered | Closed | Reload | Stop
+Message = Ask | Hinted | Opened | Scanned | Visited | Answered | Closed | Reload | Stop

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from canarysync.config import Route
 from canarysync.daemon.desks import SLOW_S, Desk
+from canarysync.discover import Hints
 from canarysync.errors import CanarysyncError, IoTrouble, told
 from canarysync.folder import Claims
 from canarysync.lane import Chunk, Key, Lane
@@ -65,7 +66,7 @@ class Roster:
     """``desks`` are the routes of the config, in its order; ``leaving`` those that were, as long as they have anything
     in hand: it is finished, and nothing new is begun."""
 
-    def __init__(self, do: Do, lend: Lend, hint: Callable[[Desk, str], None], *, watching: bool) -> None:
+    def __init__(self, do: Do, lend: Lend, hint: Callable[[Desk, Hints], None], *, watching: bool) -> None:
         self.desks: list[Desk] = []
         self.leaving: list[Desk] = []
         self._do = do
@@ -84,8 +85,8 @@ class Roster:
         self.desks[:] = [staying.get(route) or self._desk(route, tools) for route in routes]
 
     def _desk(self, route: Route, tools: Tools) -> Desk:
-        def hint(name: str) -> None:
-            self._hint(desk, name)
+        def hint(hints: Hints) -> None:
+            self._hint(desk, hints)
 
         desk = Desk(Lane(route, tools, hint, self._lend, watching=self._watching, claims=self._claims))
         return desk
@@ -174,7 +175,7 @@ class Roster:
         if chunk.finished or chunk.gone:
             desk.scans_finished += 1
             pause_s = min(desk.lane.rescan_s, GONE_RESCAN_S) if chunk.gone else desk.lane.rescan_s
-            desk.next_scan_s, desk.hints = time.monotonic() + pause_s, 0
+            desk.next_scan_s = time.monotonic() + pause_s
         else:
             desk.scan_wanted = True
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from canarysync.daemon.desks import BURST
 from canarysync.sandbox import Sandbox
-from tests.support import PATIENCE_S, Site, make_site, score, stored, wait_for
+from tests.support import PATIENCE_S, Site, make_site, room_for_events, score, stored, wait_for
 
 
 @contextmanager
@@ -77,11 +76,19 @@ def test_a_half_written_file_waits_and_is_not_rejected_while_it_grows(site: Site
     assert [json.loads(body)["scoreData"] for _, body in stored(sandbox)] == [{"value": 12}]
 
 
-def test_more_files_at_once_than_events_are_trusted_for(site: Site, sandbox: Sandbox) -> None:
-    names = [f"visit-{number:04}.json" for number in range(BURST + 200)]
-    with daemon(site):
+def test_files_whose_events_are_lost_are_found_long_before_the_rescan(tmp_path: Path, sandbox: Sandbox) -> None:
+    site = make_site(tmp_path, sandbox.url, routes__rescan="1h")
+    names = [f"visit-{number}.json" for number in range(20)]
+    noise = [site.drop / ".noise", site.drop / ".more-noise"]
+    with daemon(site) as process:
+        process.send_signal(signal.SIGSTOP)
+        for number in range(room_for_events()):
+            noise[number % 2].write_bytes(b"")
         for number, name in enumerate(names):
             site.put(name, score(number))
+        for path in noise:
+            path.unlink()
+        process.send_signal(signal.SIGCONT)
         wait_for(lambda: len(site.filed()) == len(names) and not site.waiting(), "all files in done/")
     site.assert_all_done_once(names, stored(sandbox))
 
