@@ -20,6 +20,8 @@ from canarysync.instant import for_programs
 _FIELDS = "canarysync_fields"
 _MOST = 2000
 _TO_QUOTE = re.compile(r'[ "=]')
+_PLAIN = re.compile(r"[!#-<>-\[\]-~]{1,200}")
+"""Most of what is told: nothing in it is to be quoted, made safe or cut."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ _log = logging.getLogger(__name__)
 def event(logger: logging.Logger, level: int, message: str, **fields: object) -> None:
     """Log ``message`` with ``fields``; those that are None or empty are left out."""
     if logger.isEnabledFor(level):
-        kept = {key: value for key, value in fields.items() if value not in (None, "")}
+        kept = {key: value for key, value in fields.items() if value is not None and value != ""}
         # As logger.log does it, but without the search for the line of code that called: no line of ours tells it.
         logger.handle(logger.makeRecord(logger.name, level, "", 0, message, (), None, extra={_FIELDS: kept}))
 
@@ -51,7 +53,7 @@ class TextFormat(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = getattr(record, _FIELDS, {})
-        pairs = "".join(f" {key}={_quoted(value)}" for key, value in fields.items())
+        pairs = "".join([f" {key}={_quoted(str(value))}" for key, value in fields.items()])
         head = priority(record.levelno) if self._journal else f"{_time(record)} {record.levelname:<7} "
         return f"{head}{shown(record.getMessage(), _MOST)}{pairs}"
 
@@ -170,8 +172,10 @@ def _thread_defect(arguments: threading.ExceptHookArgs) -> None:
         event(_log, logging.ERROR, "defect", thread=name, error=where(arguments.exc_value))
 
 
-def _quoted(value: object) -> str:
-    text = shown(str(value), _MOST)
+def _quoted(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
+    text = shown(text, _MOST)
     return text if text and not _TO_QUOTE.search(text) else '"' + text.replace('"', r"\"") + '"'
 
 

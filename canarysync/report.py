@@ -127,7 +127,8 @@ class Reporter:
         """Each file's own end is a line; that of a failed one is for a person."""
         failed = step.outcome is Outcome.FAILED
         self.summary.outcomes[step.outcome] += 1
-        self.summary.codes.update([step.reason] if failed else [])
+        if failed:
+            self.summary.codes[step.reason] += 1
         entry = step.entry
         event(
             _log, logging.WARNING if failed else logging.INFO, str(step.outcome), route=route, file=name,

@@ -108,8 +108,8 @@ class Desk:
 
     def listen(self, now_s: float) -> None:
         """Notice what is stuck; that the folder hangs, and that it does no longer: each is said once."""
-        self.stuck = sum(task.silent_s(now_s) > SLOW_S for task in self.visits.values())
-        silent_s = max((task.silent_s(now_s) for task in self.in_hand()), default=0.0)
+        silent_s = now_s - min([task.heard_s for task in self.in_hand()], default=now_s)
+        self.stuck = sum(task.silent_s(now_s) > SLOW_S for task in self.visits.values()) if silent_s > SLOW_S else 0
         if silent_s > HANG_S and self.hangs_since_s is None:
             self.hangs_since_s = now_s - silent_s
             message = f"route hangs: its folder has not answered for {HANG_S:.0f} s"
