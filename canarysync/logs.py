@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO
 
 from canarysync.display import shown
@@ -31,7 +32,9 @@ def event(logger: logging.Logger, level: int, message: str, **fields: object) ->
     if logger.isEnabledFor(level):
         kept = {key: value for key, value in fields.items() if value is not None and value != ""}
         # As logger.log does it, but without the search for the line of code that called: no line of ours tells it.
-        logger.handle(logger.makeRecord(logger.name, level, "", 0, message, (), None, extra={_FIELDS: kept}))
+        record = logging.LogRecord(logger.name, level, "", 0, message, (), None)
+        record.__dict__[_FIELDS] = kept
+        logger.handle(record)
 
 
 def where(error: BaseException) -> str:
@@ -180,4 +183,10 @@ def _quoted(text: str) -> str:
 
 
 def _time(record: logging.LogRecord) -> str:
-    return for_programs(datetime.fromtimestamp(record.created, UTC))
+    return _to_the_millisecond(int(record.created * 1000))
+
+
+@lru_cache(maxsize=1)
+def _to_the_millisecond(epoch_ms: int) -> str:
+    """Of many lines at once, most have the time of the one before."""
+    return for_programs(datetime.fromtimestamp(epoch_ms / 1000, UTC))
