@@ -14,7 +14,7 @@ from typing import Self
 from canarysync.errors import LedgerError, SetupError, UuidOwned
 from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Filed, Happened, Hold, Past, Taken
 from canarysync.ledger_sqlite import recovery
-from canarysync.ledger_sqlite.database import NEW_ID_SQL, ROOM_BYTES, Access, Database, Notes, owning_sql
+from canarysync.ledger_sqlite.database import NEW_ID_SQL, ROOM_BYTES, Access, Database, Notes
 from canarysync.ledger_sqlite.events import History, record, record_once
 from canarysync.ledger_sqlite.rows import (
     ENTRY_SQL,
@@ -38,14 +38,14 @@ from canarysync.model import Code, Held, Moment, Proof, Signature, State
 __all__ = ["ROOM_BYTES", "Access", "History", "SqliteLedger"]
 
 
-_OWNER_SQL = f"{ENTRY_SQL} WHERE s.fingerprint = ? AND {owning_sql('s.state')}"
+_OWNER_SQL = f"{ENTRY_SQL} WHERE s.fingerprint = ? AND s.owning"
 _OPEN_SQL = f"{ENTRY_SQL} WHERE e.route_id = ? AND e.name = ? AND e.filed_at IS NULL AND NOT e.detached"
 _ANY_OPEN_SQL = "SELECT id FROM entries WHERE route_id = ? AND name = ? AND filed_at IS NULL AND NOT detached"
 _FILED_SQL = "UPDATE entries SET filed_at = ? WHERE id = ? AND filed_at IS NULL"
 
-_BEFORE_SQL = f"""
+_BEFORE_SQL = """
     SELECT (SELECT max(id) FROM entries),
-           (SELECT entry_id FROM scores WHERE fingerprint = ?1 AND {owning_sql()}),
+           (SELECT entry_id FROM scores WHERE fingerprint = ?1 AND owning),
            EXISTS (SELECT 1 FROM suspects WHERE (route_id = ?2 AND name = ?3) OR fingerprint = ?1)
 """
 """All that is to be known before an entry is made: the newest one, the owner of its score, and whether the file, or one

@@ -25,13 +25,6 @@ NEW_ID_SQL = "lower(hex(randomblob(16)))"
 
 _OWNING_LIST_SQL = ", ".join(f"'{state}'" for state in sorted(OWNING))
 
-
-def owning_sql(column: str = "state") -> str:
-    """The condition of the index on the owners, in its very words: else SQLite does not see that the index will do. And
-    not with IN, for which each write builds a table of the states anew."""
-    return "(" + " OR ".join(f"{column} = '{state}'" for state in sorted(OWNING)) + ")"
-
-
 MIGRATIONS: tuple[str, ...] = (
     f"""
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -104,7 +97,7 @@ MIGRATIONS: tuple[str, ...] = (
         route_id TEXT PRIMARY KEY, at TEXT NOT NULL, held_by TEXT NOT NULL, reason TEXT NOT NULL
     ) WITHOUT ROWID;
     """,
-    f"""
+    """
     -- How many entries are filed, so that nobody has to count them; `code` is '' where there is none. Triggers keep it,
     -- whatever files an entry, or removes one. Once filed, an entry keeps its verdict and code.
     CREATE TABLE sums (
@@ -133,9 +126,17 @@ MIGRATIONS: tuple[str, ...] = (
     -- that those of the last hours are counted without looking at any entry.
     DROP INDEX entries_expiring;
     CREATE INDEX entries_filed ON entries (route_id, verdict, fate, filed_at, id, code) WHERE filed_at IS NOT NULL;
-
+    """,
+    f"""
+    -- Whether the entry owns the score's fingerprint: whether its state is one of OWNING. In a column of its own, which
+    -- seldom changes: an index on the state is written anew at each change of that, on a page for each score.
+    ALTER TABLE scores ADD COLUMN owning INTEGER NOT NULL DEFAULT 0;
+    UPDATE scores SET owning = 1 WHERE state IN ({_OWNING_LIST_SQL});
     DROP INDEX scores_owner;
-    CREATE UNIQUE INDEX scores_owner ON scores (fingerprint) WHERE {owning_sql()};
+    CREATE UNIQUE INDEX scores_owner ON scores (fingerprint) WHERE owning;
+
+    -- It ran, for nothing, for every file that came: whoever takes in what is filed already counts it.
+    DROP TRIGGER sums_taken_in;
     """,
 )
 

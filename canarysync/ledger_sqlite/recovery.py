@@ -8,8 +8,7 @@ import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 
-from canarysync.ledger import DONE, Happened, Past
-from canarysync.ledger_sqlite.database import owning_sql
+from canarysync.ledger import DONE, OWNING, Happened, Past
 from canarysync.ledger_sqlite.events import record
 from canarysync.ledger_sqlite.rows import insert, signature_columns, text
 from canarysync.model import Identity, Signature, State
@@ -17,6 +16,8 @@ from canarysync.model import Identity, Signature, State
 REASON = "the ledger was lost"
 
 _UNDECIDED_SQL = f"state IN ('{State.INTENDED}', '{State.IN_DOUBT}', '{State.DEFERRED}')"
+_COUNT_SQL = """INSERT INTO sums VALUES (?, ?, ?, 1)
+                ON CONFLICT (route_id, verdict, code) DO UPDATE SET n = n + 1"""
 
 
 def suspect(c: sqlite3.Connection, route_id: str, waiting: Mapping[str, str | None], at: datetime) -> None:
@@ -44,12 +45,15 @@ def take_in(c: sqlite3.Connection, past: Past, at: datetime) -> None:
     _make_way(c, past, name, at)
     # Of several receipts that claim the file in drop/, the newest has it.
     unfiled = past.signature if past.signature and not _is_open(c, past.route_id, name) else None
+    verdict = "done" if past.state in DONE else "failed"
     insert(
         c, "entries", id=past.entry_id, route_id=past.route_id, name=name, sha256=past.sha256,
-        target=os.fsencode(past.target), verdict="done" if past.state in DONE else "failed",
-        code=past.code, status=past.status, created_at=text(past.at), changed_at=text(past.at),
-        filed_at=None if unfiled else text(past.at), **signature_columns(unfiled or Signature(0, 0, 0, 0)),
+        target=os.fsencode(past.target), verdict=verdict, code=past.code, status=past.status,
+        created_at=text(past.at), changed_at=text(past.at), filed_at=None if unfiled else text(past.at),
+        **signature_columns(unfiled or Signature(0, 0, 0, 0)),
     )  # fmt: skip
+    if unfiled is None:
+        c.execute(_COUNT_SQL, (past.route_id, verdict, past.code or ""))
     if past.identity is not None:
         _take_in_score(c, past, past.identity)
     record(c, past.entry_id, at, Happened.TAKEN_IN)
@@ -65,16 +69,15 @@ def _make_way(c: sqlite3.Connection, past: Past, name: bytes, at: datetime) -> N
     c.execute(f"UPDATE entries SET detached = 1 WHERE {of_the_name}", which)
     if past.state not in DONE or past.identity is None:
         return
-    # State twice, so that SQLite sees that its index on the owners will do.
     settled = c.execute(
         f"""SELECT e.id FROM entries e JOIN scores s ON s.entry_id = e.id
-            WHERE s.fingerprint = ? AND {owning_sql("s.state")} AND s.{_UNDECIDED_SQL}
+            WHERE s.fingerprint = ? AND s.owning AND s.{_UNDECIDED_SQL}
               AND (e.route_id = ? OR s.state != '{State.INTENDED}')""",
         (past.identity.fingerprint, past.route_id),
     ).fetchall()
     for row in settled:
         c.execute("UPDATE entries SET verdict = 'withdrawn', filed_at = ? WHERE id = ?", (text(at), row["id"]))
-        c.execute(f"UPDATE scores SET state = '{State.WITHDRAWN}' WHERE entry_id = ?", (row["id"],))
+        c.execute(f"UPDATE scores SET state = '{State.WITHDRAWN}', owning = 0 WHERE entry_id = ?", (row["id"],))
         record(c, row["id"], at, Happened.WITHDRAWN)
 
 
@@ -87,12 +90,13 @@ def _take_in_score(c: sqlite3.Connection, past: Past, identity: Identity) -> Non
     """The first receipt of a score makes its entry the owner of that; the first one of a uuid, of this."""
     state, owner_id = past.state, None
     if past.state in DONE:
-        sql = f"SELECT 1 FROM scores WHERE fingerprint = ? AND {owning_sql()}"
+        sql = "SELECT 1 FROM scores WHERE fingerprint = ? AND owning"
         state = State.DUPLICATE if c.execute(sql, (identity.fingerprint,)).fetchone() else State.UPLOADED
         owner = c.execute("SELECT entry_id FROM scores WHERE uuid = ?", (past.uuid,)).fetchone()
         owner_id = owner["entry_id"] if owner else None
     insert(
         c, "scores", entry_id=past.entry_id, position=0, assessment_id=past.assessment_id, state=str(state),
+        owning=int(state in OWNING),
         fingerprint=identity.fingerprint, match_key=identity.match_key, near_key=identity.near_key,
         attempts=past.attempts, uuid=None if owner_id else past.uuid, proof=past.proof, owner_id=owner_id,
         possible_duplicate=int(past.possible_duplicate),

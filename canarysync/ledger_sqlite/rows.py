@@ -11,7 +11,7 @@ from functools import cache
 
 from canarysync.errors import CanarysyncError, Exit, LedgerError
 from canarysync.instant import for_programs
-from canarysync.ledger import DONE, LEGAL, Draft, Entry
+from canarysync.ledger import DONE, LEGAL, OWNING, Draft, Entry
 from canarysync.model import Code, Held, Identity, Moment, Proof, Signature, State
 
 ENTRY_SQL = """
@@ -24,6 +24,17 @@ ENTRY_SQL = """
     LEFT JOIN scores o ON o.entry_id = s.owner_id AND o.position = 0
 """
 _SELECT_SQL = f"{ENTRY_SQL} WHERE e.id = ?"
+_NEW_ENTRY_SQL = """
+    INSERT INTO entries (
+        id, route_id, name, sha256, size_bytes, mtime_ns, inode, device, created_at, changed_at
+    ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)
+"""
+_NEW_SCORE_SQL = """
+    INSERT INTO scores (
+        entry_id, position, assessment_id, fingerprint, match_key, near_key, state, owning, attempts, reason, owner_id,
+        proof
+    ) VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 
 NOTHING: Mapping[str, object] = {}
 
@@ -42,11 +53,9 @@ def insert_entry(c: sqlite3.Connection, draft: Draft, at: datetime) -> str:
 
 def insert_entry_after(c: sqlite3.Connection, newest: str, draft: Draft, at: datetime) -> str:
     """For a file that no lost ledger may have known. ``newest`` is the id of the last entry, if there is one."""
-    entry_id, when = new_id(at, newest), text(at)
-    insert(
-        c, "entries", id=entry_id, route_id=draft.route_id, name=os.fsencode(draft.name), sha256=draft.sha256,
-        created_at=when, changed_at=when, **signature_columns(draft.signature),
-    )  # fmt: skip
+    entry_id = new_id(at, newest)
+    seen = signature_columns(draft.signature).values()
+    c.execute(_NEW_ENTRY_SQL, (entry_id, draft.route_id, os.fsencode(draft.name), draft.sha256, *seen, text(at)))
     return entry_id
 
 
@@ -59,13 +68,21 @@ def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({_marks(columns)})"
 
 
-def insert_score(c: sqlite3.Connection, entry_id: str, draft: Draft, state: State, **columns: object) -> None:
+def insert_score(
+    c: sqlite3.Connection,
+    entry_id: str,
+    draft: Draft,
+    state: State,
+    *,
+    attempts: int = 0,
+    reason: str = "",
+    owner_id: str | None = None,
+    proof: Proof | None = None,
+) -> None:
     assert draft.identity is not None
-    insert(
-        c, "scores", entry_id=entry_id, position=0, assessment_id=draft.assessment_id, state=str(state),
-        fingerprint=draft.identity.fingerprint, match_key=draft.identity.match_key, near_key=draft.identity.near_key,
-        **columns,
-    )  # fmt: skip
+    fingerprint, match_key, near_key = draft.identity.fingerprint, draft.identity.match_key, draft.identity.near_key
+    identified = (entry_id, draft.assessment_id, fingerprint, match_key, near_key)
+    c.execute(_NEW_SCORE_SQL, (*identified, str(state), int(state in OWNING), attempts, reason, owner_id, proof))
 
 
 def intended(entry_id: str, draft: Draft, at: datetime) -> Entry:
@@ -98,6 +115,8 @@ def move(
     """Change an entry's state along LEGAL, checked against what the database holds now; with it columns of its file and
     its score. Returns the entry as it was until now: that which the caller has in hand may be out of date."""
     score = {"state": str(state), **score}
+    if state not in OWNING:
+        score["owning"] = 0
     if state not in LEGAL.get(entry.state, frozenset()) or not _update_score(c, entry, score):
         entry = _look_again(c, entry, state)
         _update_score(c, entry, score)

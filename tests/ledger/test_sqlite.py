@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from canarysync.errors import CanarysyncError, HeldError, LedgerError, SetupError
-from canarysync.ledger import Counts
+from canarysync.ledger import Counts, Taken
 from canarysync.ledger_sqlite import Access, SqliteLedger, database
 from canarysync.model import State
 from tests.ledger.spy import Spy
@@ -88,16 +88,30 @@ def test_a_migration_copies_the_database_first(path: Path, monkeypatch: pytest.M
         assert copy.entry(entry.id) == entry
 
 
-def test_what_was_filed_before_an_upgrade_is_counted_after_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "MIGRATIONS", database.MIGRATIONS[:3])
-    with SqliteLedger(path) as ledger:
-        entry_in(ledger, State.WITHDRAWN, "gone.json")
-        for state in (State.UPLOADED, State.REFUSED):
-            ledger.filed(entry_in(ledger, state, f"{state}.json"), at(1))
-    monkeypatch.undo()
+def test_what_an_upgrade_finds_counts_and_owns_as_before(path: Path) -> None:
+    verdicts = {State.UPLOADED: "done", State.REFUSED: "failed", State.WITHDRAWN: "withdrawn"}
+    files = {state: draft(f"{state}.json", number) for number, state in enumerate(verdicts)}
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(f"{';'.join(database.MIGRATIONS[:3])}; PRAGMA user_version = 3;")
+        for n, (state, file) in enumerate(files.items()):
+            entry_id = f"019b796d-d600-7000-8000-00000000000{n}"
+            code = "refused" if state is State.REFUSED else None
+            columns = "id, route_id, name, size_bytes, mtime_ns, inode, device, created_at, changed_at"
+            marks = "?, ?, ?, 1, '1', 1, 1, ?, ?, ?, ?, ?"
+            sql = f"INSERT INTO entries ({columns}, filed_at, verdict, code) VALUES ({marks})"
+            old.execute(
+                sql, (entry_id, ROUTE, file.name.encode(), *["2026-01-01T12:00:00.000Z"] * 3, verdicts[state], code)
+            )
+            columns = "entry_id, position, assessment_id, fingerprint, match_key, near_key, state"
+            assert file.identity is not None
+            scored = (entry_id, file.assessment_id, file.identity.fingerprint, "", "", state)
+            old.execute(f"INSERT INTO scores ({columns}) VALUES (?, 0, ?, ?, ?, ?, ?)", scored)
+        old.commit()
 
     with SqliteLedger(path) as ledger:
         assert ledger.counts(ROUTE) == Counts(1, 1, 1, {"refused": 1})
+        claims = {state: ledger.intend(file, at(1)) for state, file in files.items()}
+    assert [state for state, claim in claims.items() if isinstance(claim, Taken)] == [State.UPLOADED]
 
 
 def test_a_migration_that_fails_leaves_the_schema_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
