@@ -15,7 +15,7 @@ from canarysync.errors import LedgerError, SetupError, UuidOwned
 from canarysync.ledger import FAILED, LEGAL, Claimed, Counts, Draft, Entry, Filed, Happened, Hold, Past, Taken
 from canarysync.ledger_sqlite import recovery
 from canarysync.ledger_sqlite.database import NEW_ID_SQL, ROOM_BYTES, Access, Database, Notes
-from canarysync.ledger_sqlite.events import History, record, record_once
+from canarysync.ledger_sqlite.events import History, record, record_first, record_once
 from canarysync.ledger_sqlite.rows import (
     ENTRY_SQL,
     IllegalChange,
@@ -202,11 +202,10 @@ class SqliteLedger:
                 return Claimed(self._intend_suspect(c, draft, at))
             entry_id = insert_entry_after(c, newest or "", draft, at)
             insert_score(c, entry_id, draft, State.INTENDED, attempts=1)
-            record_once(c, entry_id, at, Happened.INTENDED, 1)
+            record_first(c, entry_id, at, Happened.INTENDED, 1)
             return Claimed(intended(entry_id, draft, at))
 
-        self._database.check_room()
-        return self._database.write(change)
+        return self._database.write(change, needs_room=True)
 
     def _intend_suspect(self, c: sqlite3.Connection, draft: Draft, at: datetime) -> Entry:
         entry_id = insert_entry(c, draft, at)
@@ -223,8 +222,7 @@ class SqliteLedger:
             record(c, entry.id, at, Happened.SENT_AGAIN if resent else Happened.INTENDED, entry.attempts + 1)
             return select(c, entry.id)
 
-        self._database.check_room()
-        return self._database.write(change)
+        return self._database.write(change, needs_room=True)
 
     def defer(self, entry: Entry, reason: str, retry_at: datetime, at: datetime, *, forbidden: bool = False) -> Entry:
         def change(c: sqlite3.Connection) -> Entry:

@@ -173,12 +173,13 @@ class Access(StrEnum):
 
 class _Transaction:
     """What was written since the last commit, by whatever threads; ``error``: why it did not come to be on disk.
-    ``carried`` are the keys of the riding changes that it took along."""
+    ``carried`` are the keys of the riding changes that it took along; ``has_room``: its disk had, when it was asked."""
 
-    __slots__ = ("carried", "error", "over")
+    __slots__ = ("carried", "error", "has_room", "over")
 
     def __init__(self) -> None:
         self.carried: set[str] = set()
+        self.has_room = False
         self.over = False
         self.error: BaseException | None = None
 
@@ -194,12 +195,13 @@ class Notes:
 
     def add(self, transaction: _Transaction) -> None:
         """Something was written in this transaction."""
-        if transaction not in self._transactions:
+        if not self._transactions or self._transactions[-1] is not transaction:
             self._transactions.append(transaction)
 
     def came_to_nothing(self) -> bool:
-        """Whether something of it was undone. What would be written now may rest on that."""
-        return any(transaction.error is not None for transaction in self._transactions)
+        """Whether something of it was undone: then what would be written now, which may rest on that, is not, so that
+        it is always the last one that failed."""
+        return bool(self._transactions) and self._transactions[-1].error is not None
 
     def settle(self) -> None:
         """Return once it is all on disk. Raises LedgerError: then nothing of a transaction that failed is, which is the
@@ -248,8 +250,9 @@ class Database:
             self._writer.close()
             raise
 
-    def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``change``; return its result once it is durable, or at once where the thread gathers.
+    def write(self, change: Callable[[sqlite3.Connection], T], *, needs_room: bool = False) -> T:
+        """Run ``change``; return its result once it is durable, or at once where the thread gathers. ``needs_room``:
+        only where the disk is not as good as full, which is asked once for each transaction.
 
         Raises LedgerError when it could not be recorded, and what ``change`` itself raises; then nothing of
         it was recorded.
@@ -262,6 +265,9 @@ class Database:
             began = self._open is None
             try:
                 transaction = self._opened()
+                if needs_room and not transaction.has_room:
+                    self._check_room()
+                    transaction.has_room = True
                 result = self._run(change)
                 notes.add(transaction)
             except BaseException as error:
@@ -385,7 +391,7 @@ class Database:
             hint = "start canarysync again: that brings it up to date"
             raise HeldError("use the ledger", str(self.path), cause, hint)
 
-    def check_room(self) -> None:
+    def _check_room(self) -> None:
         """Raise LedgerError where the disk is as good as full."""
         try:
             seen = os.statvfs(self._folder)

@@ -18,6 +18,7 @@ _MS = timedelta(milliseconds=1)
 _PAGE = 500
 _ONCE_SQL = """INSERT INTO events
                VALUES (?1, 1 + coalesce((SELECT max(n) FROM events WHERE entry_id = ?1), 0), ?2, ?3, ?4)"""
+_INSERT_SQL = "INSERT INTO events VALUES (?, ?, ?, ?, ?)"
 _ATTEMPTS = ({Happened.INTENDED}, {Happened.SENT_AGAIN})
 
 
@@ -37,7 +38,12 @@ def record(c: sqlite3.Connection, entry_id: str, at: datetime, what: Happened, d
         between = (key, last[2]["n"], last[1]["n"])
         c.execute("DELETE FROM events WHERE entry_id = ? AND n BETWEEN ? AND ?", between)
     row = (key, last[0]["n"] + 1 if last else 1, (at - _EPOCH) // _MS, *told)
-    c.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", row)
+    c.execute(_INSERT_SQL, row)
+
+
+def record_first(c: sqlite3.Connection, entry_id: str, at: datetime, what: Happened, detail: object) -> None:
+    """Add the first event of an entry that was just made."""
+    c.execute(_INSERT_SQL, (_key(entry_id), 1, (at - _EPOCH) // _MS, str(what), str(detail)))
 
 
 def record_once(c: sqlite3.Connection, entry_id: str, at: datetime, what: Happened, detail: object = "") -> None:
