@@ -18,6 +18,10 @@ T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 30.0
 
+_WAL_PAGES = 4000
+"""The log of changes grows to so many pages (16 MB) before they are copied into the database: most of them are written
+again and again, and copied once."""
+
 ROOM_BYTES = 1 << 20
 """An intent is recorded only while so much is free: the outcomes of what is under way have to find room too."""
 
@@ -451,6 +455,7 @@ def _connect(path: Path, access: Access) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         except BaseException:
             connection.close()
             raise
