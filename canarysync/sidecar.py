@@ -223,7 +223,10 @@ def _indented(value: Any, line: str = "\n") -> str:
         return encode_basestring(value)
     if value and isinstance(value, dict):
         within = line + "  "
-        members = [f"{encode_basestring(key)}: {_indented(item, within)}" for key, item in value.items()]
+        members = [
+            f'"{key}": {encode_basestring(item) if type(item) is str else _indented(item, within)}'
+            for key, item in value.items()
+        ]
         return "{" + within + f",{within}".join(members) + line + "}"
     if value and isinstance(value, list):
         within = line + "  "
