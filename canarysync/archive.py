@@ -73,12 +73,15 @@ class Archive:
     def _tag(self) -> str:
         return f"{self._now():%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
 
-    def file_away(self, entry: Entry, content: Content | None, details: Details) -> Pass[Entry | Unfiled]:
-        """Move the file, write the sidecar, make both durable. May be repeated after a crash at any point."""
+    def file_away(
+        self, entry: Entry, content: Content | None, details: Details, *, again: bool
+    ) -> Pass[Entry | Unfiled]:
+        """Move the file, write the sidecar, make both durable. May be repeated after a crash at any point, ``again``
+        then; it is not when the outcome was recorded in this very pass."""
         done = entry.state in DONE
         try:
             for _ in range(_MOST_NAMES):
-                move = self._move(entry, content, details)
+                move = self._move(entry, content, details, again)
                 try:
                     if done:
                         self._dated.make(move.folder)
@@ -89,7 +92,7 @@ class Archive:
                     break
                 except TargetTaken:  # by a file that someone put there since the name was chosen
                     free = self.done_name(entry.name, entry.changed_at) if done else self.failed_name(entry.name)
-                    entry = self._ledger.retarget(entry, free)
+                    entry, again = self._ledger.retarget(entry, free), True
                     yield ON_DISK
             else:
                 return Unfiled("no free name for it")
@@ -110,7 +113,7 @@ class Archive:
         with suppress(OSError):  # whatever state the folder is in, the outcome stands
             filing.drop_stale_error(self._failed, name, ERROR_SUFFIX)
 
-    def _move(self, entry: Entry, content: Content | None, details: Details) -> Move:
+    def _move(self, entry: Entry, content: Content | None, details: Details, again: bool) -> Move:
         done = entry.state in DONE
         assert entry.target is not None
         folder, _, target = f"{self._done if done else self._failed}/{entry.target}".rpartition("/")
@@ -127,6 +130,7 @@ class Archive:
             sidecar=lambda missing: self._sidecar(entry, details, missing),
             present=self._present,
             content=content.data if content is not None and content.sha256 == entry.sha256 else None,
+            again=again,
         )
 
     def _sidecar(self, entry: Entry, details: Details, missing: bool) -> bytes:

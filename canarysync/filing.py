@@ -35,6 +35,8 @@ def file_away(move: Move) -> Pass[bool]:
     place is left, or put back, in the drop folder. Raises TargetTaken, and OSError as the system gives it.
     """
     target = move.place
+    if not move.again:
+        return (yield from _move(move, target, ours=False))
     ours = _our_sidecar(move)
     if not durable.is_there(target):
         found = yield from _move(move, target, ours)

@@ -34,7 +34,8 @@ class Move:
     ``drop``, ``source`` and ``folder`` are absolute paths, in str: each is named many times.
     ``present`` says whether the drop folder is there: while it is not, a missing file means nothing.
     ``sidecar`` gives the sidecar's bytes, once it is known whether the file is missing. ``content`` is what was
-    read, while the process that read it lives.
+    read, while the process that read it lives. ``again``: an earlier try may have come some way; what it left is looked
+    for. Without one, the moves tell whether a name is in use.
     """
 
     entry_id: str
@@ -48,6 +49,7 @@ class Move:
     sidecar: Callable[[bool], bytes]
     content: bytes | None = field(default=None, repr=False)
     present: Callable[[], bool] = lambda: True
+    again: bool = True
 
     @property
     def place(self) -> str:
@@ -79,7 +81,7 @@ def find(move: Move) -> str | None:
     """
     if move.source is None:
         return None
-    passage = _passage(move.source)
+    passage = _passage(move.source) if move.again else None
     if passage is not None and durable.is_there(passage):
         if is_the_file(move, passage):
             return passage
@@ -89,8 +91,9 @@ def find(move: Move) -> str | None:
 
 def _may_be_the_file(move: Move, path: str) -> bool:
     """Like ``is_the_file``, for what is about to be moved: that will be asked of what was moved, in any case, and a
-    stranger goes back then. So what looks the same in a stat need not be read now, too."""
-    return look(path) == (Kind.FILE, move.signature) or is_the_file(move, path)
+    stranger goes back then. So what looks the same in a stat need not be read now, too; and where it is, its folder is
+    the one that we know."""
+    return look(path) == (Kind.FILE, move.signature) or (move.present() and is_the_file(move, path))
 
 
 def move_out(move: Move, place: str, target: str) -> bool:

@@ -86,21 +86,21 @@ class Outcomes:
                 return self.held(entry, Held.OWNED)
             if proof is Proof.PERSON:
                 entry = self._ledger.share(entry, uuid, target, now)
-                return (yield from self.file_away(entry, *_parts(valid)))
+                return (yield from self._file(entry, *_parts(valid)))
             return self.in_doubt(entry, "another file was given this score", self.backoff_s(entry))
-        return (yield from self.file_away(entry, *_parts(valid), None if proof is Proof.PERSON else ApiUp()))
+        return (yield from self._file(entry, *_parts(valid), None if proof is Proof.PERSON else ApiUp()))
 
     def duplicate(self, draft: Draft, owner: Entry, valid: Valid) -> Pass[Step]:
         """``owner`` has uploaded this very score: its uuid is this file's uuid too."""
         now = self._now()
         entry = self._ledger.duplicate(draft, owner, self._archive.done_name(draft.name, now), now)
-        return (yield from self.file_away(entry, valid.content, valid.score))
+        return (yield from self._file(entry, valid.content, valid.score))
 
     def rejected(self, draft: Draft, rejection: Rejection, content: Content | None) -> Pass[Step]:
         """Our own no, with all its problems."""
         target = self._archive.failed_name(draft.name)
         entry = self._ledger.fail(draft, State.REJECTED, rejection.code, None, target, self._now())
-        return (yield from self.file_away(entry, content, rejection))
+        return (yield from self._file(entry, content, rejection))
 
     def refused(self, entry: Entry, status: int | None, valid: Valid | None, details: Details) -> Pass[Step]:
         """The server's no."""
@@ -112,7 +112,7 @@ class Outcomes:
         target = self._archive.failed_name(entry.name)
         entry = self._ledger.fail(entry, state, code, status, target, self._now())
         content = valid.content if valid else None
-        return (yield from self.file_away(entry, content, details, ApiUp()))
+        return (yield from self._file(entry, content, details, ApiUp()))
 
     def withdrawn(self, entry: Entry, reason: str) -> Step:
         """Its file was taken back, and the API does not have it."""
@@ -203,21 +203,27 @@ class Outcomes:
         FileNotFoundError where it is noticed that it is not there."""
         return self._archive.obstacle(name)
 
-    def file_away(
-        self, entry: Entry, content: Content | None, details: Details, api: ApiUp | None = None
+    def file_away(self, entry: Entry, content: Content | None, details: Details) -> Pass[Step]:
+        """Steps 4 to 6 for an outcome that an earlier pass has recorded, and perhaps begun to carry out."""
+        if not self._present():  # the file is not gone, its folder is: nothing may be filed in its stead
+            return _folder_gone(entry, None)
+        return (yield from self._file(entry, content, details, again=True))
+
+    def _file(
+        self, entry: Entry, content: Content | None, details: Details, api: ApiUp | None = None, *, again: bool = False
     ) -> Pass[Step]:
         """Steps 4 to 6; a failed move is tried again, and never leads to another sending. ``api``: what was learnt of
-        it before."""
-        if not self._present():  # the file is not gone, its folder is: nothing may be filed in its stead
-            return Step(Outcome.DEFERRED, "the drop folder is gone", FOLDER_GONE_WAIT_S, api, entry=entry, trouble=True)
+        it before. ``again``: an earlier pass may have come some way."""
         if entry.resent and entry.proof is not None:
             checked = yield from self._check_for_twins(entry)
             if isinstance(checked, Step):
                 return checked
             entry = checked
         yield ON_DISK  # what is in done/ or failed/ is known to the ledger as such
-        filed = yield from self._archive.file_away(entry, content, details)
+        filed = yield from self._archive.file_away(entry, content, details, again=again)
         if isinstance(filed, Unfiled):
+            if not self._present():
+                return _folder_gone(entry, api)
             return Step(Outcome.DEFERRED, filed.reason, self.aged_backoff_s(entry), api, entry=entry, trouble=True)
         outcome = Outcome(outcome_of(filed)) if filed.state in DONE else Outcome.FAILED
         return Step(outcome, str(filed.code or ""), api=api, entry=filed, more=self._archive.is_there(entry))
@@ -255,6 +261,10 @@ class Outcomes:
 
 def _parts(valid: Valid | None) -> tuple[Content | None, Score | None]:
     return (valid.content, valid.score) if valid else (None, None)
+
+
+def _folder_gone(entry: Entry, api: ApiUp | None) -> Step:
+    return Step(Outcome.DEFERRED, "the drop folder is gone", FOLDER_GONE_WAIT_S, api, entry=entry, trouble=True)
 
 
 def api_trouble(verdict: NoToken, entry: Entry | None) -> Step:

@@ -55,6 +55,7 @@ class Place:
             sha256=None if unread else hashlib.sha256(DATA).hexdigest(),
             sidecar=sidecar,
             content=content,
+            again=False,
         )
 
     def replace(self, content: bytes = OTHER) -> None:
@@ -104,7 +105,7 @@ def make_place(home: Path, name: str = "visit.json", content: bytes = DATA) -> P
 
 def again(move: Move) -> bool:
     """What a new process does with an entry that was not filed: all that was in memory is gone."""
-    return finished(file_away(replace(move, content=None)))
+    return finished(file_away(replace(move, content=None, again=True)))
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

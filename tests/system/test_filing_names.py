@@ -39,8 +39,8 @@ def file_away_somewhere(place: Place, content: bytes | None = None) -> None:
     """As often as it takes: what failed is tried again, and what is taken gets another name."""
     first = place.move(content)
     for name in (place.name, "visit.2.json"):
-        move = replace(first, target=name)
-        for _ in range(3):
+        for tries in range(3):
+            move = replace(first, target=name, again=tries > 0 or name != first.target)
             with suppress(OSError, TargetTaken):
                 finished(file_away(move))
                 return
