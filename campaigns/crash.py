@@ -46,6 +46,8 @@ import jsonschema, yaml, requests, sqlite3
 os.kill(os.getpid(), signal.SIGSTOP)
 cli.main()
 """
+_OURS = ("-b", "execve")
+"""Not the process that makes the requests, which changes nothing on disk; the soak kills that one."""
 _NAMES = ("good.json", "also-good.yaml", "twin.json", "bad.json", "refused.json")
 
 
@@ -114,7 +116,7 @@ def count_calls(home: Path, url: str, *, dated: bool = False) -> dict[str, int]:
     """How often each call is made at most by one thread, in a run that is left alone (strace counts by thread)."""
     site, _ = set_out(home, url, dated=dated)
     trace = home / "trace"
-    run_under_strace(site, "-o", str(trace), "-e", f"trace={','.join(CALLS)}")
+    run_under_strace(site, *_OURS, "-o", str(trace), "-e", f"trace={','.join(CALLS)}")
     seen = Counter(re.findall(r"^(\d+) +(\w+)\(", trace.read_text(), re.MULTILINE))
     most: dict[str, int] = {}
     for (_, call), count in seen.items():
@@ -137,7 +139,7 @@ def try_point(point: Point, home: Path, sandbox: Sandbox, *, dated: bool = False
     site, assessment = set_out(home, sandbox.url, dated=dated)
     fault = f"error={point.error}" if point.error else "signal=SIGKILL"
     inject = f"inject={point.call}:{fault}:when={point.number}"
-    code = run_under_strace(site, "-o", "/dev/null", "-e", f"trace={point.call}", "-e", inject)
+    code = run_under_strace(site, *_OURS, "-o", "/dev/null", "-e", f"trace={point.call}", "-e", inject)
     struck = code == -signal.SIGKILL or point.error is not None
     wrong = start_again(site)
     return struck, wrong + what_is_wrong(site, [s for s in sandbox.scores if s.assessment_id == assessment])

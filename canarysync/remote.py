@@ -55,7 +55,7 @@ class _Child:
         try:
             with theirs:
                 self.process = subprocess.Popen(
-                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, pass_fds=held
+                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=held
                 )
         except BaseException:
             ours.close()

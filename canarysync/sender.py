@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from collections import deque
@@ -114,8 +113,7 @@ class Sender:
         try:
             return self._http.request(request)
         except Exception as error:  # a defect: whether the request left is not known
-            print(f"canarysync: a defect in a request: {where(error)}", file=sys.stderr, flush=True)
-            return NoAnswer(sent=True, reason=f"a defect ({type(error).__name__})")
+            return NoAnswer(sent=True, reason=f"a defect: {where(error)}")
 
     def _reply(self, group: _Group, reply: tuple[Any, ...]) -> None:
         """Tell it with all of its group, or with what there is by then."""
