@@ -68,7 +68,7 @@ def test_the_limit_that_was_found_stays(tmp_path: Path, sandbox: Sandbox) -> Non
 
 def test_what_the_old_api_needed_is_let_go_of(tmp_path: Path, sandbox: Sandbox) -> None:
     def watching() -> int:
-        return sum(thread.name == "deadlines" for thread in threading.enumerate())
+        return sum(thread.name == "replies" for thread in threading.enumerate())
 
     site = make_routes(tmp_path, sandbox.url, "a")
     before = watching()
