@@ -30,8 +30,8 @@ from canarysync.workers import Task, act_for
 
 T = TypeVar("T")
 
-CLERKS = 2
-"""While one waits for the disk, another one goes on."""
+CLERKS = 3
+"""While one waits for the disk, and one for replies, another one goes on."""
 
 TOGETHER = 32
 """So many passes are taken on at a time: the first of them waits for the last."""
@@ -262,10 +262,14 @@ class _Replies:
                 return
         self._later(errand)
 
-    def wait(self, most_s: float) -> bool:
-        """Whether all came within so many seconds."""
+    def wait(self, patience_s: float) -> bool:
+        """Wait until all have come, or no more did for so long. Whether any did."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._missing, most_s)
+            missing = self._missing + 1
+            while 0 < self._missing < missing:
+                missing = self._missing
+                self._changed.wait_for(lambda: not self._missing, patience_s)
+            return not self._missing or bool(self._came)
 
     def leave(self) -> list[_Errand[object]]:
         """Wait no longer. Returns those that have come."""

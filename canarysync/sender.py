@@ -24,9 +24,9 @@ from canarysync.line import Line
 from canarysync.logs import where
 from canarysync.upload import Http
 
-STALLED_S = 0.002
-"""Where no reply comes for so long, each request that waits gets a thread. Where replies are quicker than that, one
-thread makes the requests one after the other: more of them would only wait for each other."""
+QUICK_S = 0.003
+"""Where replies come that quickly, one thread makes the requests one after the other: more of them would only wait for
+each other. Whenever none comes for so long, twice as many threads take what waits."""
 
 GATHER_S = 0.003
 """Replies are told no more often than that: whoever hears them wakes up each time."""
@@ -75,12 +75,13 @@ class Sender:
     def _look_after(self) -> float | None:
         """Returns after how many seconds to do so again, if nothing comes before."""
         now_s = time.monotonic()
-        if self._waiting and now_s - self._moved_s >= STALLED_S:
-            self._bring_in(len(self._waiting))
+        if self._waiting and now_s - self._moved_s >= QUICK_S:
+            self._moved_s = now_s
+            self._bring_in(min(len(self._waiting), max(self._threads - self._free, 1)))
         if self._untold and now_s - self._told_s >= GATHER_S:
             self._tell(now_s)
         if self._waiting:
-            return STALLED_S
+            return QUICK_S
         return GATHER_S if self._untold or self._free < self._threads else None
 
     def _bring_in(self, threads: int) -> None:
@@ -96,18 +97,26 @@ class Sender:
             self._threads += 1
 
     def _work(self) -> None:
+        took_s = 0.0
         while True:
-            group, number, request = self._next()
+            group, number, request = self._next(took_s)
             began_s = time.monotonic()
             reply = self._made(request)
-            self._reply(group, (number, began_s, time.monotonic() - began_s, *packed(reply)))
+            took_s = time.monotonic() - began_s
+            self._reply(group, (number, began_s, took_s, *packed(reply)))
 
-    def _next(self) -> tuple[_Group, int, Request]:
+    def _next(self, took_s: float) -> tuple[_Group, int, Request]:
+        """What a thread is to do whose last request took so long."""
         with self._changed:
+            if took_s < QUICK_S and self._threads - self._free > 1:
+                self._rest()  # the others are enough
             while not self._waiting:
-                self._free += 1
-                self._changed.wait()
+                self._rest()
             return self._waiting.popleft()
+
+    def _rest(self) -> None:
+        self._free += 1
+        self._changed.wait()
 
     def _made(self, request: Request) -> Reply:
         try:
