@@ -288,13 +288,21 @@ def _settle(notes: Notes, errands: Iterable[_Errand[object]]) -> None:
 
 
 def _sync_files(errands: Iterable[_Errand[object]]) -> None:
-    for errand in errands:
-        if isinstance(errand.wait, OnDisk) and errand.error is None:
-            try:
-                for fd in errand.wait.files:
-                    os.fsync(fd)
-            except OSError as error:
-                errand.error = error
+    """Make the open files durable that they wait for. The disk may begin with all of them, before the first is waited
+    for: neighbours are then written together."""
+    waiting = [(errand, fd) for errand in errands if errand.error is None for fd in _files_of(errand)]
+    if len(waiting) > 1:
+        for _, fd in waiting:
+            durable.begin_writing(fd)
+    for errand, fd in waiting:
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            errand.error = error
+
+
+def _files_of(errand: _Errand[object]) -> tuple[int, ...]:
+    return errand.wait.files if isinstance(errand.wait, OnDisk) else ()
 
 
 def _sync_folders(errands: Iterable[_Errand[object]]) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
+_SYNC_FILE_RANGE_WRITE = 2
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
 _NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
@@ -110,6 +111,14 @@ def write_all(fd: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def begin_writing(fd: int) -> None:
+    """Have the kernel begin to write what is new in an open file, and do not wait for it (sync_file_range(2)): the
+    fsync that follows is the sooner done. Where that cannot be, nothing happens."""
+    call = getattr(_libc, "sync_file_range", None)
+    if call is not None:
+        call(fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
 
 
 def rename_new(source: str | Path, target: str | Path, spare: str | Path | None = None) -> None:
