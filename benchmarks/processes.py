@@ -9,6 +9,8 @@ from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _KIB = re.compile(r"^(VmRSS|VmHWM):\s+(\d+) kB$", re.MULTILINE)
+_MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+ +(.*)$")
+_UNCHANGED = re.compile(r"^(?:Shared|Private)_Clean:\s+(\d+) kB$")
 _SLEPT = re.compile(r"^voluntary_ctxt_switches:\s+(\d+)$", re.MULTILINE)
 
 
@@ -19,13 +21,37 @@ def cpu_s(root: int) -> tuple[float, float]:
 
 
 def memory_mb(root: int) -> tuple[float, float]:
-    """Resident memory of the tree below ``root`` now, and at most (of each process that is still there), in MB."""
+    """Resident memory of the tree below ``root`` now, and at most (of each process that is still there), in MB. What
+    several of them have of one file (the interpreter, a library) is in memory once, and counted once."""
     now = most = 0
+    of_files: list[dict[str, int]] = []
     for pid in _tree(root):
         found = dict(_KIB.findall(_read(f"/proc/{pid}/status")))
         now += int(found.get("VmRSS", 0))
         most += int(found.get("VmHWM", 0))
-    return now * 1024 / 1e6, most * 1024 / 1e6
+        of_files.append(_mapped_kib(pid))
+    shared = _sum(of_files) - sum(_most_of_each(of_files).values())
+    return (now - shared) * 1024 / 1e6, (most - shared) * 1024 / 1e6
+
+
+def _mapped_kib(pid: int) -> dict[str, int]:
+    """How much of each file a process has in memory (proc(5), smaps), without what it has changed in it."""
+    found: dict[str, int] = {}
+    path = ""
+    for line in _read(f"/proc/{pid}/smaps").splitlines():
+        if mapping := _MAPPING.match(line):
+            path = mapping[1]
+        elif path.startswith("/") and (size := _UNCHANGED.match(line)):
+            found[path] = found.get(path, 0) + int(size[1])
+    return found
+
+
+def _sum(of_files: list[dict[str, int]]) -> int:
+    return sum(sum(files.values()) for files in of_files)
+
+
+def _most_of_each(of_files: list[dict[str, int]]) -> dict[str, int]:
+    return {path: max(files.get(path, 0) for files in of_files) for files in of_files for path in files}
 
 
 def wake_ups(pid: int) -> dict[int, int]:
