@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -96,12 +98,16 @@ class Keeper:
         return self._world.site.start()
 
     def strike(self) -> None:
-        """SIGKILL, and a start at once; once in five times SIGTERM."""
+        """SIGKILL, and a start at once; once in five times SIGTERM, and once only the process that makes the
+        requests is killed."""
         self.watch()
         if self._terminated_at_s is not None:
             return
-        if self._random.random() < 0.2:
+        what = self._random.random()
+        if what < 0.2:
             self._terminate()
+        elif what < 0.4:
+            self._kill_sender()
         else:
             self._tally["kills"] += 1
             self.kill()
@@ -129,6 +135,13 @@ class Keeper:
         """SIGKILL."""
         self._daemon.kill()
         self._daemon.wait()
+
+    def _kill_sender(self) -> None:
+        for children in Path(f"/proc/{self._daemon.pid}/task").glob("*/children"):
+            with suppress(OSError):
+                for pid in map(int, children.read_text().split()):
+                    os.kill(pid, signal.SIGKILL)
+                    self._tally["kills of its sender"] += 1
 
     def _terminate(self) -> None:
         self._tally["SIGTERMs"] += 1

@@ -92,6 +92,8 @@ class _Child:
 
     def end(self) -> None:
         """Make it end, and wait until it has."""
+        if not self.works:
+            self.process.kill()  # it may be starting yet, and has nothing in hand
         with suppress(OSError):
             self.line.socket.shutdown(socket.SHUT_RDWR)
         try:
@@ -122,8 +124,9 @@ class Remote:
 
     def check(self) -> None:
         """Wait until the process can make requests. Raises SetupError if it never could, IoTrouble if it died."""
-        child = self._child
-        if child is None or not child.greeted.wait(START_S) or not (child.works or child.refusal):
+        with self._changing:
+            child = self._child = self._child or self._another()
+        if not child.greeted.wait(START_S) or not (child.works or child.refusal):
             raise IoTrouble("start the process that makes the requests", sys.executable, "it did not get ready")
         if child.refusal is not None:
             raise child.refusal

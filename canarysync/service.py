@@ -119,7 +119,8 @@ def service(
     wait_s: float = 0.0,
     observer: Callable[[Event], None] = lambda event: None,
 ) -> Iterator[Daemon]:
-    """A daemon ready to run. Raises SetupError for a secret or state folder that cannot be used, HeldError."""
+    """A daemon ready to run. Raises SetupError for a secret or state folder that cannot be used, HeldError. One that
+    runs ``once`` raises it later, when there is something to send, if no request could ever be made."""
     _check_secret(config.api, environment)
     lock, level = state.take(config.state), logging.DEBUG if once else logging.INFO
     with ExitStack() as stack:
@@ -133,6 +134,7 @@ def service(
         if once:
             yield Daemon(works.current, once=True, wait_s=wait_s, observer=observer, publish=publish)
             return
+        works.current.check()
         observer = works.meter.visited if works.meter else observer
         notifier = Notifier(environment)
         daemon = Daemon(works.current, observer=observer, notifier=notifier, reread=works.reread, publish=publish)
@@ -162,7 +164,7 @@ class Works:
             cause = f"it needs a restart: {', '.join(fixed)}"
             raise SetupError("change this while running", str(new.path), cause, "systemctl restart canarysync")
         _check_secret(new.api, self._environment)
-        work = replace(self.current, routes=new.routes) if new.api == old.api else self._work(new)
+        work = replace(self.current, routes=new.routes) if new.api == old.api else self._checked(self._work(new))
         set_up(new.log.level, new.log.format)
         self._config, self.current = new, work
         return work
@@ -181,13 +183,16 @@ class Works:
         self._stack.callback(remote.close)
         if self.meter is not None:
             remote.observer = self.meter.requested
-        try:
-            remote.check()
-        except CanarysyncError:
-            remote.close()
-            raise
         api, tools = config.api, self._tools(config.api, Api(remote))
-        return Work(config.routes, tools, remote.traffic, api.concurrency, api.rate_per_s, remote.close)
+        return Work(config.routes, tools, remote.traffic, api.concurrency, api.rate_per_s, remote.check, remote.close)
+
+    def _checked(self, work: Work) -> Work:
+        try:
+            work.check()
+        except CanarysyncError:
+            work.close()
+            raise
+        return work
 
     def _tools(self, config: ApiConfig, api: Api) -> Tools:
         return Tools(

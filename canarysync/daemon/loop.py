@@ -92,6 +92,9 @@ class Daemon:
         self._reread = reread
         self._refusal = ""
         self._orphans = Orphans(self._ledger, self._now, self._reporter, all_in_one=once)
+        self._checked = (
+            not once
+        )  # whether requests can be made: a single pass may need none, and waits for nothing then
         self._stopped_by: int | None = None
 
     # --- life ----------------------------------------------------------------------------------------
@@ -184,6 +187,9 @@ class Daemon:
         self._until_s = time.monotonic() + self._wait_s
         while self._stopped_by is None:
             now_s = time.monotonic()
+            if not self._checked and any(True for desk in self._desks for _ in desk.tracks.items()):
+                self._work.check()
+                self._checked = True
             if self._once and now_s >= self._until_s:  # a second try is for the next run
                 self._visits.start(now_s, waits_out_its_quiet_period)
             else:

@@ -18,14 +18,15 @@ from canarysync.traffic import Traffic
 @dataclass(frozen=True, slots=True)
 class Work:
     """What the daemon is to do: for which routes, with what, with how many uploads at once (None: that finds itself by
-    ``traffic``), and with how many a second (None: as many as go). ``close`` is called when nobody works with these
-    ``tools`` any more."""
+    ``traffic``), and with how many a second (None: as many as go). ``check`` waits until requests can be made, or
+    raises SetupError or IoTrouble; ``close`` is called when nobody works with these ``tools`` any more."""
 
     routes: tuple[Route, ...]
     tools: Tools
     traffic: Traffic
     concurrency: int | None
     rate_per_s: float | None
+    check: Callable[[], None]
     close: Callable[[], None]
 
 
