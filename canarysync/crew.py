@@ -37,10 +37,10 @@ TOGETHER = 32
 """So many passes are taken on at a time: the first of them waits for the last."""
 
 PATIENCE_S = 0.05
-"""So long a clerk waits for the replies to those that it has in hand."""
+"""So long a clerk waits for the next of the replies to those that it has in hand."""
 
 IN_VAIN_S = 1.0
-"""After it did not get them all by that, none of them waits for so long: the API is far away."""
+"""After one waited for none at all, no clerk waits for so long: the API is far away."""
 
 HANGS_S = 5.0
 """A clerk that was silent for so long does not keep another one from taking its place."""
