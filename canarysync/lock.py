@@ -32,7 +32,7 @@ class Lock:
         """Take the lock on ``path``, or raise HeldError naming the holder. A new file gets ``first_line``."""
         self.path = path
         self._place = str(path)
-        self._fd = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0) | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
+        self._fd = _open(path, os.O_RDWR | (os.O_CREAT if create else 0) | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             self._take()
             here = os.fstat(self._fd)
@@ -135,6 +135,17 @@ def peek(path: Path) -> Peek:
         str(signed.get("since", "")),
         note if note is None else str(note),
     )
+
+
+def _open(path: Path, flags: int) -> int:
+    """Never as 0, 1 or 2, where these are closed: a process that is to inherit it has something else there."""
+    fd = os.open(path, flags, 0o660)
+    if fd > 2:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
 
 
 def _locked(fd: int, how: int) -> bool:

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -162,3 +164,11 @@ def test_looks_at_a_lock_keep_nobody_from_taking_it(tmp_path: Path) -> None:
         enough.set()
         for thread in onlookers:
             thread.join()
+
+
+def test_a_process_inherits_it_even_where_standard_input_was_closed(tmp_path: Path) -> None:
+    """As 0 it would be lost to the process that makes the requests, which has a socket there."""
+    code = "import pathlib, sys; from canarysync import lock; print(lock.Lock(pathlib.Path(sys.argv[1]), b'a').fd)"
+    command = ["sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-c", code, str(tmp_path / "lock")]
+    said = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    assert int(said.stdout) > 2
