@@ -70,9 +70,13 @@ class _Child:
         self.send((tuple(way), proxies))
 
     def send(self, value: object) -> None:
-        """Tell it something. If it has ended, who hears it finds out."""
-        with suppress(OSError):
+        """Tell it something. If it has ended, who hears it finds out. If it took only a part in all that time, what
+        came next would be taken for the rest: nothing does."""
+        try:
             self.line.send(value)
+        except OSError:
+            with suppress(OSError):
+                self.line.socket.shutdown(socket.SHUT_RDWR)
 
     def hear(self) -> list[Any]:
         """What it tells next. Raises EOFError when it has ended; one that hangs is made to."""

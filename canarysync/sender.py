@@ -18,7 +18,7 @@ from collections import deque
 from typing import Any
 
 from canarysync.answers import NoAnswer, Reply
-from canarysync.errors import CanarysyncError
+from canarysync.errors import SetupError
 from canarysync.exchange import Request, Way, packed
 from canarysync.line import Line
 from canarysync.logs import where
@@ -93,8 +93,16 @@ class Sender:
             try:
                 threading.Thread(target=self._work, daemon=True).start()
             except RuntimeError:  # the system gives no more: those that there are go on
+                if not self._threads:
+                    self._decline()
                 return
             self._threads += 1
+
+    def _decline(self) -> None:
+        """There is nobody to make what waits."""
+        now_s, nobody = time.monotonic(), NoAnswer(sent=False, reason="no thread to be had (ulimit -u, TasksMax)")
+        self._untold += [(number, now_s, 0.0, *packed(nobody)) for _, number, _ in self._waiting]
+        self._waiting.clear()
 
     def _work(self) -> None:
         took_s = 0.0
@@ -147,7 +155,7 @@ def main() -> None:
         (way, environment), *requests = line.receive()
         try:
             http = Http(Way(*way), environment)
-        except CanarysyncError as error:
+        except SetupError as error:  # any other trouble is one of now: it ends without a word
             line.send((error.operation, error.path, error.cause, error.hint))
             return
         line.send(())

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from canarysync import remote
 from canarysync.answers import Answer, NoAnswer, Reply
 from canarysync.errors import IoTrouble, SetupError
 from canarysync.exchange import Request, Way
+from canarysync.line import Line
 from canarysync.remote import Remote
 from tests.support import PATIENCE_S, wait_for
 from tests.system.raw_api import HANG_UP, Asked, RawApi, plain
@@ -152,6 +154,20 @@ def test_one_that_hangs_is_killed(api: RawApi, monkeypatch: pytest.MonkeyPatch) 
         assert distant.request(GET) == DIED
 
 
+def test_one_that_took_only_a_part_of_a_request_gets_no_other(api: RawApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take what comes next for the rest."""
+    monkeypatch.setattr(remote, "_SPARE_S", -24.5)
+    with closing(Remote(way(api.url, read_timeout_s=10.0), {})) as distant:
+        assert isinstance(distant.request(GET), Answer)
+        child = child_of(distant)
+        os.kill(child, signal.SIGSTOP)
+        replies = began(distant, Request("PUT", "/v2/org/assessment/0/put-score", {}, b"x" * 1_000_000))
+        os.kill(child, signal.SIGCONT)
+        assert replies.get(timeout=PATIENCE_S) == DIED
+        assert isinstance(distant.request(GET), Answer)
+        assert api.count("put") == 0
+
+
 def test_one_that_cannot_even_say_that_it_works_has_sent_nothing(api: RawApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with closing(Remote(way(api.url), {})) as distant:
@@ -191,6 +207,50 @@ def test_signals_are_not_for_it(api: RawApi) -> None:
         assert isinstance(distant.request(GET), Answer)
         assert child_of(distant) == first
     assert not is_there(first)
+
+
+SENDER_WITHOUT_THREADS = """
+import sys, threading
+left, start = [None] * int(sys.argv[1]), threading.Thread.start
+def limited(self):
+    if not left:
+        raise RuntimeError("can't start new thread")
+    left.pop()
+    start(self)
+threading.Thread.start = limited
+from canarysync import sender
+sender.main()
+"""
+
+
+def test_one_that_has_no_thread_says_so(api: RawApi) -> None:
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-c", SENDER_WITHOUT_THREADS, "1"]  # that which watches over requests
+    with ours, subprocess.Popen(command, stdin=theirs.fileno()) as process:
+        theirs.close()
+        ours.settimeout(PATIENCE_S)
+        line = Line(ours)
+        line.send((tuple(way(api.url)), {}))
+        line.send([(1, *GET), (2, *GET)])
+        greeting, *told = line.receive()
+        told = told or line.receive()
+        assert greeting == ()
+        assert [(number, sent) for number, _, _, sent, _ in told[0]] == [(1, False), (2, False)]
+        ours.shutdown(socket.SHUT_RDWR)
+        process.wait(PATIENCE_S)
+
+
+def test_that_it_has_no_thread_to_begin_with_is_no_fault_of_the_config(api: RawApi) -> None:
+    """With a refusal the service would end as one with a bad config, and stay down."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-c", SENDER_WITHOUT_THREADS, "0"]
+    with ours, subprocess.Popen(command, stdin=theirs.fileno(), stderr=subprocess.DEVNULL) as process:
+        theirs.close()
+        line = Line(ours)
+        line.send((tuple(way(api.url)), {}))
+        with pytest.raises(EOFError):
+            line.receive()
+        process.wait(PATIENCE_S)
 
 
 PARENT = """
