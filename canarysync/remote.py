@@ -70,13 +70,11 @@ class _Child:
         self.send((tuple(way), proxies))
 
     def send(self, value: object) -> None:
-        """Tell it something. If it has ended, who hears it finds out. If it took only a part in all that time, what
-        came next would be taken for the rest: nothing does."""
+        """Tell it something. If that does not go, or not to its end, it is made to end; who hears it finds out."""
         try:
             self.line.send(value)
-        except OSError:
-            with suppress(OSError):
-                self.line.socket.shutdown(socket.SHUT_RDWR)
+        except (OSError, MemoryError):  # it would take what is told next for the rest of this
+            self.process.kill()
 
     def hear(self) -> list[Any]:
         """What it tells next. Raises EOFError when it has ended; one that hangs is made to."""
@@ -137,6 +135,8 @@ class Remote:
 
     def _another(self) -> _Child:
         """To be called with the lock, so that nobody hears of its end before it is known."""
+        if self._closed:  # nobody would end it
+            raise IoTrouble("start the process that makes the requests", sys.executable, "canarysync is stopping")
         try:
             child = _Child(self._way, self._environment, self._held)
         except OSError as error:
@@ -176,14 +176,16 @@ class Remote:
     # --- in ------------------------------------------------------------------------------------------
 
     def _hear(self, child: _Child) -> None:
-        with suppress(EOFError):
-            greeting, *replies = child.hear()
-            child.greet(greeting)
-            while True:
-                for number, began_s, took_s, *values in chain.from_iterable(replies):
-                    self._replied(child.pending.pop(number), unpacked(values), began_s, took_s)
-                replies = child.hear()
-        self._ended(child)
+        try:
+            with suppress(EOFError):
+                greeting, *replies = child.hear()
+                child.greet(greeting)
+                while True:
+                    for number, began_s, took_s, *values in chain.from_iterable(replies):
+                        self._replied(child.pending.pop(number), unpacked(values), began_s, took_s)
+                    replies = child.hear()
+        finally:  # after a defect nobody hears it any more: it is as good as gone
+            self._ended(child)
 
     def _replied(self, pending: _Pending, reply: Reply, began_s: float, took_s: float) -> None:
         request = pending.request

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections import deque
+from math import inf
 from typing import Any
 
 from canarysync.answers import NoAnswer, Reply
@@ -105,7 +106,7 @@ class Sender:
         self._waiting.clear()
 
     def _work(self) -> None:
-        took_s = 0.0
+        took_s = inf  # it was brought in because the others are not enough
         while True:
             group, number, request = self._next(took_s)
             began_s = time.monotonic()

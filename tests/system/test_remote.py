@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
+from typing import cast
 
 import pytest
 
@@ -23,6 +24,8 @@ from canarysync.errors import IoTrouble, SetupError
 from canarysync.exchange import Request, Way
 from canarysync.line import Line
 from canarysync.remote import Remote
+from canarysync.sender import Sender
+from canarysync.upload import Http
 from tests.support import PATIENCE_S, wait_for
 from tests.system.raw_api import HANG_UP, Asked, RawApi, plain
 
@@ -188,6 +191,73 @@ def test_where_there_is_no_process_to_be_had_nothing_is_sent(api: RawApi, monkey
         assert distant.traffic.in_flight == 0
     with pytest.raises(IoTrouble, match="start the process"):
         Remote(way(api.url), {})
+
+
+@pytest.mark.parametrize("trouble", [TimeoutError, MemoryError])
+def test_one_that_was_told_only_a_part_is_ended(
+    api: RawApi, monkeypatch: pytest.MonkeyPatch, trouble: type[Exception]
+) -> None:
+    """What it is told next would be taken for the rest."""
+
+    def breaks_off(value: object) -> None:
+        raise trouble
+
+    with closing(Remote(way(api.url), {})) as distant:
+        distant.check()
+        first = distant._child
+        assert first is not None
+        monkeypatch.setattr(first.line, "send", breaks_off)
+        assert began(distant, GET).get(timeout=PATIENCE_S) == DIED
+        assert isinstance(distant.request(GET), Answer)
+        assert distant._child is not first
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_after_a_defect_in_who_hears_them_all_have_a_reply(api: RawApi) -> None:
+    def defect(call: str, reply: Reply, seconds: float) -> None:
+        raise KeyError(call)
+
+    never = Never(api)
+    with closing(Remote(way(api.url), {})) as distant:
+        distant.observer = defect
+        replies = began(distant, GET)
+        never.asked.get(timeout=PATIENCE_S)
+        api.says = lambda asked: plain(b"now")
+        began(distant, GET)
+        assert replies.get(timeout=PATIENCE_S) == DIED
+        wait_for(lambda: distant._child is None, "its end to be noticed")
+        distant.observer = lambda call, reply, seconds: None
+        assert isinstance(began(distant, GET).get(timeout=PATIENCE_S), Answer)
+
+
+def test_once_closed_no_other_one_is_started(api: RawApi) -> None:
+    """A visit that hung may come back while canarysync stops: nobody would end that one."""
+    distant = Remote(way(api.url), {})
+    distant.check()
+    distant.close()
+    wait_for(lambda: distant._child is None, "its end to be noticed")
+    assert distant.request(GET) == NoAnswer(sent=False, reason="canarysync is stopping")
+    assert (distant._child, distant.traffic.in_flight, api.asked) == (None, 0, [])
+
+
+def test_who_is_brought_in_takes_what_waits_though_others_are_at_work() -> None:
+    go, asked = threading.Event(), SimpleQueue[str]()
+
+    class Slow:
+        def request(self, request: Request) -> Reply:
+            asked.put(request.path)
+            go.wait(2 * PATIENCE_S)
+            return DIED
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sender = Sender(Line(theirs), cast(Http, Slow()), 2)
+        with sender._changed:
+            sender._take([(number, *GET._replace(path=f"/{number}")) for number in range(2)])
+            sender._bring_in(1)
+        assert sorted(asked.get(timeout=PATIENCE_S) for _ in range(2)) == ["/0", "/1"]
+        go.set()
+        wait_for(lambda: sender._free == 2, "both to be done")
 
 
 def test_a_way_that_leads_nowhere_is_said_at_the_start(api: RawApi, tmp_path: Path) -> None:
