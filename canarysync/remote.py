@@ -27,8 +27,8 @@ from canarysync.workers import elsewhere
 
 _log = logging.getLogger(__name__)
 
-START_S = 60.0
-END_S = 10.0
+START_S = 30.0
+END_S = 3.0
 _SPARE_S = 30.0
 """Where nothing is heard for so much longer than any request takes, the process hangs."""
 

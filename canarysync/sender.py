@@ -149,6 +149,7 @@ class Sender:
 
 def main() -> None:
     """Serve the process at the other end of standard input."""
+    threading.excepthook = lambda _: os._exit(1)  # what a thread has in hand would never get a reply
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for that process, which ends this one
         signal.signal(number, signal.SIG_IGN)
     line = Line(socket.socket(fileno=os.dup(0)))

@@ -47,7 +47,8 @@ after it, until systemd gives up (90 s) and kills what works for the other route
 
 DRAIN_S = 90.0
 """So long a stop waits for visits in hand; with the default time-outs an API call ends by itself before that. What is
-cut off is read back at the next start. Together with CLOSE_S it is less than the unit's TimeoutStopSec (2 min)."""
+cut off is read back at the next start. Together with CLOSE_S, and END_S of remote.py, it is less than the unit's
+TimeoutStopSec (2 min)."""
 
 CLOSE_S = 10.0
 """So long a stop waits for the routes to let go of their folders."""
@@ -92,9 +93,7 @@ class Daemon:
         self._reread = reread
         self._refusal = ""
         self._orphans = Orphans(self._ledger, self._now, self._reporter, all_in_one=once)
-        self._checked = (
-            not once
-        )  # whether requests can be made: a single pass may need none, and waits for nothing then
+        self._checked = not once  # a single pass may need no requests, and waits for nothing then
         self._stopped_by: int | None = None
 
     # --- life ----------------------------------------------------------------------------------------
