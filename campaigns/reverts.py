@@ -71,10 +71,10 @@ REVERTS = (
                 "outcomes.py",
                 "            entry = self._ledger.upload(entry, uuid, proof, target, now)\n",
                 "            sent = entry\n"
-                "            entry = replace(entry, state=State.UPLOADED, uuid=uuid, proof=proof, target=target)\n"
+                "            entry = entry._replace(state=State.UPLOADED, uuid=uuid, proof=proof, target=target)\n"
                 "            step = yield from self.file_away(entry, *_parts(valid))\n"
                 "            self._ledger.upload(sent, uuid, proof, target, now)\n"
-                "            return replace(step, api=ApiUp())\n",
+                "            return step._replace(api=ApiUp())\n",
             ),
         ),
         watched_by=("tests/system/test_every_step.py", "tests/system/test_filing_live.py"),

@@ -189,6 +189,7 @@ class Daemon:
             if not self._checked and any(True for desk in self._desks for _ in desk.tracks.items()):
                 self._work.check()
                 self._checked = True
+                self._until_s = time.monotonic() + self._wait_s
             if self._once and now_s >= self._until_s:  # a second try is for the next run
                 self._visits.start(now_s, waits_out_its_quiet_period)
             else:

@@ -134,7 +134,7 @@ def test_what_is_refused_for_too_long_gives_up_and_what_is_in_doubt_never_does(t
         api.faults.add("put:status=429,skip=1")
         site = make_site(tmp_path, api.url, routes__retry__give_up_after="1s", routes__retry__most="100ms")
         (doubtful,), names = put_bad(site, 1), put_good(site, 3)
-        summary = site.once(wait_s=1.6)
+        summary = site.once(wait_s=3.0)
         assert summary.codes == {"gave_up": 2}
         assert site.waiting() == [doubtful], "the API may have it"
         assert len(site.filed()) == 1
