@@ -1,4 +1,4 @@
-"""The requests to the API that are under way, and what those said that have ended: from the workers to the loop."""
+"""The requests to the API that are under way, and what those said that have ended: for the loop."""
 
 from __future__ import annotations
 
