@@ -11,7 +11,6 @@ quickly, the clerk waits for those to all that it has in hand, so that these sta
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -288,17 +287,10 @@ def _settle(notes: Notes, errands: Iterable[_Errand[object]]) -> None:
 
 
 def _sync_files(errands: Iterable[_Errand[object]]) -> None:
-    """Make the open files durable that they wait for. The disk may begin with all of them, before the first is waited
-    for: neighbours are then written together."""
-    waiting = [(errand, fd) for errand in errands if errand.error is None for fd in _files_of(errand)]
-    if len(waiting) > 1:
-        for _, fd in waiting:
-            durable.begin_writing(fd)
-    for errand, fd in waiting:
-        try:
-            os.fsync(fd)
-        except OSError as error:
-            errand.error = error
+    """Make the open files durable that they wait for."""
+    waiting = {fd: errand for errand in errands if errand.error is None for fd in _files_of(errand)}
+    for fd, error in durable.sync_files(waiting).items():
+        waiting[fd].error = error
 
 
 def _files_of(errand: _Errand[object]) -> tuple[int, ...]:

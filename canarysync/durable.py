@@ -6,11 +6,24 @@ import ctypes
 import errno
 import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
+
+TOGETHER_FROM = 8
+"""So many neighbours at least are synced together."""
+
+_SYNCED_AS_A_WHOLE = frozenset({0xEF53})  # ext4: where this was tried
+_UNWRITTEN_MOST_BYTES = 64 << 20  # a disk that is not quick writes it in a second
+_TELLS_OF_ERRORS = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (5, 8)  # syncfs does since
+_MEMINFO = Path("/proc/meminfo")
+_UNWRITTEN = re.compile(rb"^(?:Dirty|Writeback):\s*(\d+) kB$", re.MULTILINE)
+_apart: set[int] = set()
+
 _SYNC_FILE_RANGE_WRITE = 2
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
@@ -113,12 +126,92 @@ def write_all(fd: int, content: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def begin_writing(fd: int) -> None:
+def sync_files(fds: Collection[int]) -> dict[int, OSError]:
+    """Make open files durable, neighbours on one file system together. Returns those that are not, and why."""
+    failed: dict[int, OSError] = {}
+    for device, neighbours in _by_device(fds).items():
+        if _pays_together(device, neighbours):
+            failed |= _sync_together(device, neighbours)
+        else:
+            failed |= _sync_each(neighbours)
+    return failed
+
+
+def _by_device(fds: Collection[int]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for fd in fds:
+        try:
+            device = os.fstat(fd).st_dev
+        except OSError:  # its fsync tells of that
+            device = 0
+        found.setdefault(device, []).append(fd)
+    return found
+
+
+def _sync_each(fds: Sequence[int]) -> dict[int, OSError]:
+    """The disk may begin with all of them before the first is waited for: neighbours are then written together."""
+    failed: dict[int, OSError] = {}
+    if len(fds) > 1:
+        for fd in fds:
+            _begin_writing(fd)
+    for fd in fds:
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            failed[fd] = error
+    return failed
+
+
+def _begin_writing(fd: int) -> None:
     """Have the kernel begin to write what is new in an open file, and do not wait for it (sync_file_range(2)): the
     fsync that follows is the sooner done. Where that cannot be, nothing happens."""
     call = getattr(_libc, "sync_file_range", None)
     if call is not None:
         call(fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
+
+
+# --- one file system at once -------------------------------------------------------------------------
+
+
+def _pays_together(device: int, fds: Sequence[int]) -> bool:
+    """Whether to sync all that is new on their file system instead of these files alone: it takes a tenth of the time,
+    as the disk empties its cache once, and not for each; if others have not left much there to be written."""
+    return (
+        len(fds) >= TOGETHER_FROM
+        and _TELLS_OF_ERRORS
+        and device not in _apart
+        and _file_system(fds[0]) in _SYNCED_AS_A_WHOLE
+        and _unwritten_bytes() <= _UNWRITTEN_MOST_BYTES
+    )
+
+
+def _sync_together(device: int, fds: Sequence[int]) -> dict[int, OSError]:
+    """With one syncfs(2); the fsync behind it empties the disk's cache in any case. An error may be any file's: then it
+    is that of all, and from now on each has its own."""
+    try:
+        if _libc.syncfs(fds[0]) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        os.fsync(fds[0])
+    except OSError as error:
+        _apart.add(device)
+        return {fd: OSError(*error.args) for fd in fds}
+    return {}
+
+
+def _file_system(fd: int) -> int:
+    """Its magic number (statfs(2)); 0 where it is not known."""
+    told = (ctypes.c_long * 64)()  # more than struct statfs has anywhere, which begins with it
+    return int(told[0]) if _libc.fstatfs(fd, told) == 0 else 0
+
+
+def _unwritten_bytes() -> float:
+    """How much all programs have written that is on no disk yet; infinite where that is not known."""
+    try:
+        with _MEMINFO.open("rb") as told:
+            return sum(int(kilobytes) << 10 for kilobytes in _UNWRITTEN.findall(told.read()))
+    except OSError:
+        return inf
 
 
 def rename_new(source: str | Path, target: str | Path, spare: str | Path | None = None) -> None:
