@@ -34,15 +34,28 @@ from tests.support import Site, make_site, score, unique_assessment, wait_for
 
 CALLS = (
     "rename", "renameat2", "link", "unlink", "mkdir", "chmod", "fsync", "fdatasync", "pwrite64", "write", "openat",
-    "flock", "ftruncate", "sendto", "recvfrom",
+    "flock", "ftruncate", "sendto", "recvfrom", "syncfs",
 )  # fmt: skip
 ERRORS = ("ENOSPC", "EIO", "EACCES", "EMFILE", "EROFS")
-FAILING = ("rename", "renameat2", "link", "unlink", "fsync", "fdatasync", "pwrite64", "write", "openat", "ftruncate")
+FAILING = (
+    "rename",
+    "renameat2",
+    "link",
+    "unlink",
+    "fsync",
+    "fdatasync",
+    "pwrite64",
+    "write",
+    "openat",
+    "ftruncate",
+    "syncfs",
+)
 
 _LAUNCHER = """
 import os, signal
-from canarysync import cli, demo, sandbox, service, views  # all that a run imports
+from canarysync import cli, demo, durable, sandbox, service, views  # all that a run imports
 import jsonschema, yaml, requests, sqlite3
+durable.TOGETHER_FROM = 2  # the campaign has few files
 os.kill(os.getpid(), signal.SIGSTOP)
 cli.main()
 """

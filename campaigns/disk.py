@@ -3,7 +3,8 @@
 Files and folders are told apart from their names, as inodes are. A change of a file is kept once an fsync of that
 file that began after it has returned; a change of names once an fsync of each folder that it touches has. Nothing
 else makes anything durable: not time, not a close, not the fsync of a file for its own name (ext4 and others give
-that, POSIX does not). A rename or unlink is atomic. Modes are taken to be kept at once.
+that, POSIX does not); and a syncfs keeps all files, and here no names, for which the program is not to rely on it. A
+rename or unlink is atomic. Modes are taken to be kept at once.
 """
 
 from __future__ import annotations
@@ -154,6 +155,17 @@ class Disk:
 
         return end
 
+    def sync_all_files(self) -> Callable[[], None]:
+        """A syncfs begins: like an fsync of each file, whatever its name is by now."""
+        files = [node for node in _nodes(self._root, self._now) if isinstance(node, File)]
+        until = [(file, file.synced + len(file.pending)) for file in files]
+
+        def end() -> None:
+            for file, last in until:
+                _keep(file, last)
+
+        return end
+
     def _change(self, adds: tuple[Place, Node] | None, removes: Place | None) -> None:
         naming = Naming(adds, removes, {place[0] for place in (adds and adds[0], removes) if place})
         self._journal.append(naming)
@@ -238,6 +250,10 @@ def _walk(root: Folder, names: Names) -> Iterator[tuple[PurePath, Node]]:
         yield PurePath(name), node
         if isinstance(node, Folder):
             yield from ((name / path, below) for path, below in _walk(node, names))
+
+
+def _nodes(root: Folder, names: Names) -> Iterator[Node]:
+    return (node for _, node in _walk(root, names))
 
 
 # --- contents ----------------------------------------------------------------------------------------

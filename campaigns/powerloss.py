@@ -119,7 +119,7 @@ def _replay(recording: Recording, disk: Disk, requests: Requests) -> Iterator[tu
         where = f"{call.name} of {path or 'a request'}"
         if call.result is None and call.name in SYNCS and path is not None:
             yield f"before {where}", True
-            syncing[call.thread] = disk.sync(path)
+            syncing[call.thread] = disk.sync_all_files() if call.name == "syncfs" else disk.sync(path)
         elif call.result is None:
             requests.begun(call)
         elif call.thread in syncing:

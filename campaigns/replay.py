@@ -10,7 +10,7 @@ from campaigns.disk import Disk, Held
 from campaigns.trace import Call
 from canarysync.sandbox import StoredScore
 
-SYNCS = ("fsync", "fdatasync")
+SYNCS = ("fsync", "fdatasync", "syncfs")
 
 LEFT_OUT = ("log", "canarysync.yaml", "state/ledger.sqlite3-shm")
 """What strace and the campaign write themselves; and SQLite's -shm, which is mapped, and made anew from the WAL."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 CALLS = (
     "openat", "write", "pwrite64", "ftruncate", "rename", "renameat", "renameat2", "link", "linkat", "unlink",
-    "unlinkat", "mkdir", "mkdirat", "fsync", "fdatasync", "sendto", "recvfrom",
+    "unlinkat", "mkdir", "mkdirat", "fsync", "fdatasync", "syncfs", "sendto", "recvfrom",
 )  # fmt: skip
 
 OPTIONS = ("-y", "-xx", "-s", str(1 << 24), "-e", f"trace={','.join(CALLS)}")

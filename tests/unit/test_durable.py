@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
+import math
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +19,7 @@ from pyfakefs.fake_filesystem import FakeFilesystem
 
 from canarysync import durable
 
+EXT4, NFS = 0xEF53, 0x6969
 TEMPORARY = ".canarysync-1.tmp"
 Folder = Path
 
@@ -188,6 +193,154 @@ def test_the_kernels_own_move_overwrites_nothing_either(tmp_path: Path) -> None:
     durable.rename_new(tmp_path / "a", tmp_path / "c")
 
     assert contents(tmp_path) == {"b": b"theirs", "c": b"mine"}
+
+
+# --- files together --------------------------------------------------------------------------------
+
+
+class Calls:
+    """Stands in for the C library. ``code``: what syncfs fails with."""
+
+    def __init__(self, magic: int, code: int = 0) -> None:
+        self.synced: list[int] = []
+        self._magic = magic
+        self._code = code
+
+    def fstatfs(self, _: int, told: Any) -> int:
+        told[0] = self._magic
+        return 0
+
+    def syncfs(self, fd: int) -> int:
+        self.synced.append(fd)
+        ctypes.set_errno(self._code)
+        return -1 if self._code else 0
+
+
+@pytest.fixture
+def fsynced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
+    """The descriptors that fsync was called for; on an ext4, where nobody else has written anything."""
+    called: list[int] = []
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 4028888 kB\nDirty:   100 kB\nWriteback:  0 kB\nWritebackTmp: 99999999 kB\n")
+    monkeypatch.setattr(durable, "_MEMINFO", meminfo)
+    monkeypatch.setattr(durable, "_TELLS_OF_ERRORS", True)
+    monkeypatch.setattr(durable, "_apart", set())
+    monkeypatch.setattr(durable, "_libc", Calls(EXT4))
+    monkeypatch.setattr(os, "fsync", called.append)
+    return called
+
+
+@pytest.fixture
+def neighbours(tmp_path: Path) -> Iterator[list[int]]:
+    with ExitStack() as stack:
+        files = [stack.enter_context((tmp_path / str(n)).open("wb")) for n in range(durable.TOGETHER_FROM)]
+        yield [file.fileno() for file in files]
+
+
+def test_neighbours_are_synced_with_one_call_and_the_disk_is_flushed_in_any_case(
+    neighbours: list[int], fsynced: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls(EXT4)
+    monkeypatch.setattr(durable, "_libc", calls)
+    monkeypatch.setattr(os, "fsync", lambda fd: fsynced.append(len(calls.synced)))
+
+    assert durable.sync_files(neighbours) == {}
+    assert (calls.synced, fsynced) == ([neighbours[0]], [1]), "the fsync comes last"
+
+
+def test_a_few_files_are_synced_each(neighbours: list[int], fsynced: list[int]) -> None:
+    assert durable.sync_files(neighbours[1:]) == {}
+    assert fsynced == neighbours[1:]
+
+
+def test_another_file_system_syncs_each(
+    neighbours: list[int], fsynced: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "_libc", Calls(NFS))
+
+    assert durable.sync_files(neighbours) == {}
+    assert fsynced == neighbours
+
+
+@pytest.mark.parametrize("told", ["Dirty: 65500 kB\nWriteback:   100 kB\n", None])
+def test_what_others_have_left_to_be_written_is_not_waited_for(
+    told: str | None, neighbours: list[int], fsynced: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    meminfo = tmp_path / "another"
+    if told is not None:
+        meminfo.write_text(told)
+    monkeypatch.setattr(durable, "_MEMINFO", meminfo)
+
+    assert durable.sync_files(neighbours) == {}
+    assert fsynced == neighbours
+
+
+def test_a_kernel_whose_syncfs_hides_errors_syncs_each(
+    neighbours: list[int], fsynced: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "_TELLS_OF_ERRORS", False)
+
+    assert durable.sync_files(neighbours) == {}
+    assert fsynced == neighbours
+
+
+def test_an_error_of_all_may_be_any_files_and_then_each_has_its_own(
+    neighbours: list[int], fsynced: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls(EXT4, errno.EIO)
+    monkeypatch.setattr(durable, "_libc", calls)
+
+    failed = durable.sync_files(neighbours)
+
+    assert {fd: error.errno for fd, error in failed.items()} == dict.fromkeys(neighbours, errno.EIO)
+    assert len({id(error) for error in failed.values()}) == len(neighbours), "each is raised for itself"
+    assert durable.sync_files(neighbours) == {}
+    assert (calls.synced, fsynced) == ([neighbours[0]], neighbours)
+
+
+def test_of_files_that_are_synced_each_only_those_that_failed_did(
+    neighbours: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(fd: int) -> None:
+        if fd == neighbours[2]:
+            raise OSError(errno.EIO, "")
+
+    monkeypatch.setattr(durable, "TOGETHER_FROM", 99)
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    assert [(fd, error.errno) for fd, error in durable.sync_files(neighbours).items()] == [(neighbours[2], errno.EIO)]
+
+
+@pytest.mark.skipif(os.stat("/dev/shm").st_dev == os.stat("/tmp").st_dev, reason="there is one file system only")
+def test_each_file_system_is_synced_for_itself(
+    neighbours: list[int], fsynced: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls(EXT4)
+    monkeypatch.setattr(durable, "_libc", calls)
+    with tempfile.TemporaryFile(dir="/dev/shm") as elsewhere:
+        assert durable.sync_files([elsewhere.fileno(), *neighbours]) == {}
+
+        assert calls.synced == [neighbours[0]]
+        assert fsynced == [elsewhere.fileno(), neighbours[0]]
+
+
+def test_the_real_calls_sync(neighbours: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever file system this is."""
+    magic = durable._file_system(neighbours[0])
+    assert magic != 0
+    assert 0 <= durable._unwritten_bytes() < math.inf
+    monkeypatch.setattr(durable, "_SYNCED_AS_A_WHOLE", {magic})
+    monkeypatch.setattr(durable, "_UNWRITTEN_MOST_BYTES", math.inf)
+    monkeypatch.setattr(durable, "_apart", apart := set[int]())
+
+    assert durable.sync_files(neighbours) == {}
+    assert apart == set()
+
+
+def test_a_closed_descriptor_is_an_error_of_its_own(neighbours: list[int]) -> None:
+    failed = durable.sync_files([*neighbours, 1 << 20])
+
+    assert [(fd, error.errno) for fd, error in failed.items()] == [(1 << 20, errno.EBADF)]
 
 
 # --- folders ---------------------------------------------------------------------------------------
