@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from functools import partial
@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 from canarysync import durable
 from canarysync.errors import LedgerError
 from canarysync.ledger import Notes
-from canarysync.passes import Ask, OnDisk, Pass, Send, Wait
+from canarysync.passes import Ask, AskTogether, OnDisk, Pass, Send, Wait
 from canarysync.workers import Task, act_for
 
 T = TypeVar("T")
@@ -184,6 +184,7 @@ class Crew:
                 clerk.heard_s = time.monotonic()
                 errand.take_on()
         _settle(notes, errands)
+        _ask_together(errands)
         _sync_files(errands)
         _sync_folders(errands)
         for errand in errands:
@@ -284,6 +285,23 @@ def _settle(notes: Notes, errands: Iterable[_Errand[object]]) -> None:
     except LedgerError as error:
         for errand in errands:
             errand.error = copy(error)
+
+
+def _ask_together(errands: Iterable[_Errand[object]]) -> None:
+    """Make the calls that some of them wait for, each once for all of these."""
+    asking: dict[Callable[..., Sequence[object]], list[tuple[_Errand[object], object]]] = {}
+    for errand in errands:
+        if isinstance(errand.wait, AskTogether) and errand.error is None:
+            asking.setdefault(errand.wait.call, []).append((errand, errand.wait.question))
+    for call, waiting in asking.items():
+        try:
+            answers = call([question for _, question in waiting])
+        except Exception as error:  # a defect: the passes say so
+            for errand, _ in waiting:
+                errand.error = copy(error)
+        else:
+            for (errand, _), answer in zip(waiting, answers, strict=True):
+                errand.reply(answer)
 
 
 def _sync_files(errands: Iterable[_Errand[object]]) -> None:

@@ -12,6 +12,7 @@ from canarysync.archive import Archive, Details, Unfiled
 from canarysync.calls import Calls, NoToken, Unreadable
 from canarysync.config import DoubtPolicy, Route
 from canarysync.errors import UuidOwned
+from canarysync.examine import Examine, examine
 from canarysync.ledger import DONE, Draft, Entry, Ledger
 from canarysync.model import Code, Held, Moment, Proof, Rejection, Score, State
 from canarysync.passes import ON_DISK, Pass, ask
@@ -47,14 +48,16 @@ class Tools:
     chance: Callable[[], float]
     read_back_wait_s: float
     endpoint: str
+    examine: Examine = examine
 
 
 @dataclass(frozen=True, slots=True)
 class Valid:
-    """A valid score and the bytes that it was read from."""
+    """A valid score and the bytes that it was read from. ``on_disk``: these are known to be."""
 
     score: Score
     content: Content
+    on_disk: bool = False
 
 
 class Outcomes:

@@ -44,7 +44,16 @@ class Ask:
     call: Callable[[], object]
 
 
-Wait = OnDisk | Send | Ask
+@dataclass(frozen=True, slots=True)
+class AskTogether:
+    """To go on, the pass needs the answer to its ``question``. ``call`` is given those of all that wait for it, and
+    returns their answers in order; what it raises is raised in each of the passes."""
+
+    call: Callable[[Sequence[Any]], Sequence[Any]]
+    question: object
+
+
+Wait = OnDisk | Send | Ask | AskTogether
 Pass = Generator[Wait, Any, T]
 """A pass that comes to a T."""
 

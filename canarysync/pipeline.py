@@ -20,6 +20,7 @@ from canarysync.answers import Deferred, HoldApi, InDoubt, Refused, Unreachable,
 from canarysync.calls import Unanswerable, Unreadable
 from canarysync.candidates import syntax_of
 from canarysync.config import DoubtPolicy, Route
+from canarysync.examine import MOST_BYTES, Good, Question
 from canarysync.ledger import DECIDED, Draft, Entry, Taken
 from canarysync.model import (
     SEND_AGAIN,
@@ -36,7 +37,7 @@ from canarysync.model import (
 )
 from canarysync.outcomes import FOLDER_GONE_WAIT_S, UNREADABLE, Outcomes, Tools, Valid, api_trouble
 from canarysync.parse import parse
-from canarysync.passes import Pass, ask
+from canarysync.passes import AskTogether, Pass, ask
 from canarysync.readback import Absent, Adopt, LookAgain, Near, judge_look
 from canarysync.reading import Content, Look, NotRead
 from canarysync.sidecar import message_for
@@ -66,6 +67,7 @@ class Pipeline:
         self._now = tools.now
         self._moment = tools.moment
         self._read_back_wait_s = tools.read_back_wait_s
+        self._examine = tools.examine
         self._outcomes = Outcomes(route, present, tools)
         self._drop = str(route.drop)
 
@@ -84,10 +86,10 @@ class Pipeline:
             return Step(Outcome.ON_HOLD)
         if not settled and syntax_of(name) is Syntax.YAML:
             return Step(Outcome.UNSETTLED)
-        found = reading.read(self._path(name), self._route.max_size_bytes, looked)
-        if isinstance(found, NotRead) and _undecided(found):
-            return self._not_read(entry, found)
-        verdict = self._judge(name, found)
+        examined = yield from self._examined(name, looked or reading.look(self._path(name)), may_send=may_send)
+        if isinstance(examined, NotRead):
+            return self._not_read(entry, examined)
+        found, verdict = examined
         if isinstance(verdict, Rejection):
             if not settled:
                 return Step(Outcome.UNSETTLED)
@@ -133,6 +135,21 @@ class Pipeline:
         return f"{self._drop}/{name}"
 
     # --- reading -------------------------------------------------------------------------------------
+
+    def _examined(
+        self, name: str, looked: Look, *, may_send: bool
+    ) -> Pass[tuple[Content | NotRead, Valid | Rejection] | NotRead]:
+        """What is in the file, and our own verdict on it, if there is something to judge."""
+        kind, signature = looked
+        if may_send and kind is Kind.FILE and signature is not None and signature.size_bytes <= MOST_BYTES:
+            question = Question(self._path(name), self._route.max_size_bytes, syntax_of(name))
+            good: Good | None = yield AskTogether(self._examine, question)
+            if good is not None:
+                return good.content, Valid(good.score, good.content, on_disk=True)
+        found = reading.read(self._path(name), self._route.max_size_bytes, looked)
+        if isinstance(found, NotRead) and _undecided(found):
+            return found
+        return found, self._judge(name, found)
 
     def _judge(self, name: str, found: Content | NotRead) -> Valid | Rejection:
         """Our own verdict on a file."""
@@ -214,9 +231,11 @@ class Pipeline:
         token = self._calls.good_token() or (yield from ask(self._calls.token))
         if not isinstance(token, Token):
             return api_trouble(token, entry)
-        try:
-            yield from reading.sync(self._path(name))
-        except FileNotFoundError:
+        if valid.on_disk:
+            there = reading.look(self._path(name))[0] is not Kind.MISSING
+        else:
+            there = yield from reading.sync(self._path(name))
+        if not there:
             return self._not_read(entry, NotRead(Kind.MISSING))
         if entry is not None:
             entry = self._ledger.intend_again(entry, self._now(), resent=resent)

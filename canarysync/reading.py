@@ -60,14 +60,15 @@ def read(path: str | Path, most_bytes: int, looked: Look | None = None) -> Conte
     try:
         fd = open_safely(path)
         try:
-            return _read_open(fd, most_bytes)
+            return read_open(fd, most_bytes)
         finally:
             os.close(fd)
     except OSError as error:
         return NotRead(_kind_of(error))
 
 
-def _read_open(fd: int, most_bytes: int) -> Content | NotRead:
+def read_open(fd: int, most_bytes: int) -> Content | NotRead:
+    """The same for a file that is open. Raises OSError."""
     before = os.fstat(fd)
     kind = _kind_with(before.st_mode)
     if kind is not Kind.FILE or before.st_size > most_bytes:
@@ -108,9 +109,13 @@ def _signature(seen: os.stat_result) -> Signature:
     return Signature(seen.st_size, seen.st_mtime_ns, seen.st_ino, seen.st_dev)
 
 
-def sync(path: str | Path) -> Pass[None]:
-    """See to it that the file itself is on disk: what is sent has to be what a power cut leaves."""
-    fd = open_safely(path)
+def sync(path: str | Path) -> Pass[bool]:
+    """See to it that the file itself is on disk: what is sent has to be what a power cut leaves. False where it is not
+    there."""
+    try:
+        fd = open_safely(path)
+    except FileNotFoundError:
+        return False
     try:
         yield OnDisk(files=(fd,))
     except OSError as error:
@@ -118,3 +123,4 @@ def sync(path: str | Path) -> Pass[None]:
             raise
     finally:
         os.close(fd)
+    return True

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain, count
+from itertools import count
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -66,6 +66,7 @@ class _Child:
         self.works = False
         self.refusal: SetupError | None = None
         self.pending: dict[int, _Pending] = {}
+        self.asked: dict[int, SimpleQueue[Any]] = {}
         proxies = {name: environment[name] for name in _PROXY if name in environment}
         self.send((tuple(way), proxies))
 
@@ -102,7 +103,8 @@ class _Child:
             self.process.wait(END_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
+            with suppress(subprocess.TimeoutExpired):  # a folder may hang in it that nothing can interrupt
+                self.process.wait(END_S)
 
 
 class Remote:
@@ -173,6 +175,18 @@ class Remote:
             return
         child.send([(number, *each.request) for number, each in numbered])
 
+    def ask(self, question: Any) -> Any:
+        """Hand it something else to answer, in plain values, and wait for that. None where it does not, or ends."""
+        answer: SimpleQueue[Any] = SimpleQueue()
+        with self._changing:
+            child = self._child
+            if child is None or not child.works:
+                return None
+            number = next(self._numbers)
+            child.asked[number] = answer
+        child.send((number, question))
+        return answer.get()
+
     # --- in ------------------------------------------------------------------------------------------
 
     def _hear(self, child: _Child) -> None:
@@ -181,11 +195,19 @@ class Remote:
                 greeting, *replies = child.hear()
                 child.greet(greeting)
                 while True:
-                    for number, began_s, took_s, *values in chain.from_iterable(replies):
-                        self._replied(child.pending.pop(number), unpacked(values), began_s, took_s)
+                    for told in replies:
+                        self._told(child, told)
                     replies = child.hear()
         finally:  # after a defect nobody hears it any more: it is as good as gone
             self._ended(child)
+
+    def _told(self, child: _Child, told: Any) -> None:
+        if isinstance(told, tuple):
+            number, answer = told
+            child.asked.pop(number).put(answer)
+            return
+        for number, began_s, took_s, *values in told:
+            self._replied(child.pending.pop(number), unpacked(values), began_s, took_s)
 
     def _replied(self, pending: _Pending, reply: Reply, began_s: float, took_s: float) -> None:
         request = pending.request
@@ -205,6 +227,8 @@ class Remote:
             event(_log, logging.WARNING, message, code=child.process.returncode, in_hand=len(child.pending))
         reply = NoAnswer(sent=child.works, reason=child.refusal.cause if child.refusal else _DIED)
         self._give_back(child.pending.values(), reply)
+        for answer in child.asked.values():
+            answer.put(None)
         child.greeted.set()
 
     def _give_back(self, pending: Iterable[_Pending], reply: NoAnswer) -> None:

@@ -1,9 +1,11 @@
-"""The process that makes the requests: ``python -m canarysync.sender``, started and told what to do by remote.py.
+"""The process that makes the requests, and examines what is to be sent: ``python -m canarysync.sender``, started and
+told what to do by remote.py.
 
 One interpreter runs one thread at a time: requests, with their TLS, would take turns with all else that canarysync
 does. The process's standard input is a socket. Over it comes the way to the API; it says whether requests can be made
-that way; from then on it hears numbered requests, and tells what came of each. It keeps nothing, and ends with the
-process that it works for.
+that way. From then on it hears lists of numbered requests, and tells what came of each; and pairs, of a number and
+questions about files, which it answers together (examine.py). It keeps nothing, and ends with the process that it works
+for.
 """
 
 from __future__ import annotations
@@ -15,15 +17,18 @@ import socket
 import threading
 import time
 from collections import deque
+from functools import partial
 from math import inf
 from typing import Any
 
 from canarysync.answers import NoAnswer, Reply
-from canarysync.errors import SetupError
+from canarysync.errors import CanarysyncError, SetupError
+from canarysync.examine import answers
 from canarysync.exchange import Request, Way, packed
 from canarysync.line import Line
 from canarysync.logs import where
 from canarysync.upload import Http
+from canarysync.workers import Workers
 
 QUICK_S = 0.003
 """Where replies come that quickly, one thread makes the requests one after the other: more of them would only wait for
@@ -49,6 +54,7 @@ class Sender:
         self._line = line
         self._http = http
         self._most_threads = most_threads
+        self._readers: Workers[None] = Workers(lambda _: None)
         self._changed = threading.Condition()
         self._waiting: deque[tuple[_Group, int, Request]] = deque()
         self._untold: list[tuple[Any, ...]] = []
@@ -61,7 +67,10 @@ class Sender:
         while True:
             with self._changed:
                 for group in groups:
-                    self._take(group)
+                    if isinstance(group, tuple):
+                        self._examine(*group)
+                    else:
+                        self._take(group)
                 pause_s = self._look_after()
             ready, _, _ = select.select([self._line.socket], [], [], pause_s)
             groups = self._line.receive() if ready else []
@@ -72,6 +81,20 @@ class Sender:
         if self._free == self._threads:
             self._moved_s = time.monotonic()
             self._bring_in(1)
+
+    def _examine(self, number: int, questions: list[tuple[str, int, str]]) -> None:
+        """In a thread of its own: a folder may hang."""
+        try:
+            self._readers.lend(partial(self._answer, number, questions))
+        except CanarysyncError:
+            self._line.send((number, None))
+
+    def _answer(self, number: int, questions: list[tuple[str, int, str]]) -> None:
+        try:
+            told = answers(questions)
+        except Exception:  # a defect: who asks will examine them too, and find out
+            told = None
+        self._line.send((number, told))
 
     def _look_after(self) -> float | None:
         """Returns after how many seconds to do so again, if nothing comes before."""

@@ -21,6 +21,7 @@ from canarysync.config import Api as ApiConfig
 from canarysync.config import Config, load
 from canarysync.daemon import Daemon, Work
 from canarysync.errors import CanarysyncError, LedgerDamaged, SetupError
+from canarysync.examine import elsewhere
 from canarysync.ledger import Hold
 from canarysync.ledger_sqlite import Access, SqliteLedger
 from canarysync.lock import Lock
@@ -183,7 +184,7 @@ class Works:
         self._stack.callback(remote.close)
         if self.meter is not None:
             remote.observer = self.meter.requested
-        api, tools = config.api, self._tools(config.api, Api(remote))
+        api, tools = config.api, self._tools(config.api, remote)
         return Work(config.routes, tools, remote.traffic, api.concurrency, api.rate_per_s, remote.check, remote.close)
 
     def _checked(self, work: Work) -> Work:
@@ -194,7 +195,8 @@ class Works:
             raise
         return work
 
-    def _tools(self, config: ApiConfig, api: Api) -> Tools:
+    def _tools(self, config: ApiConfig, remote: Remote) -> Tools:
+        api = Api(remote)
         return Tools(
             ledger=self._ledger,
             calls=Calls(api, tokens_for(config, self._environment, api.post, utc_now), utc_now),
@@ -203,6 +205,7 @@ class Works:
             chance=random.random,
             read_back_wait_s=config.read_back_wait_s,
             endpoint=config.url,
+            examine=elsewhere(remote.ask),
         )
 
 

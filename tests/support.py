@@ -29,7 +29,7 @@ from canarysync.daemon import Daemon
 from canarysync.errors import LedgerError
 from canarysync.folder import make_folders
 from canarysync.ledger import Notes
-from canarysync.passes import OnDisk, Pass, Send
+from canarysync.passes import AskTogether, OnDisk, Pass, Send
 from canarysync.report import Event, Summary
 from canarysync.sandbox import SANDBOX_API_KEY, Sandbox
 from canarysync.service import service
@@ -98,6 +98,8 @@ def finished(a_pass: Pass[T], gather: Callable[[], AbstractContextManager[Notes]
                 replies: SimpleQueue[object] = SimpleQueue()
                 wait.begin([(wait.request, replies.put)])
                 answer = replies.get(timeout=PATIENCE_S)
+            elif isinstance(wait, AskTogether):
+                [answer] = wait.call([wait.question])
             else:
                 answer = wait.call()
         except (LedgerError, OSError) as raised:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from canarysync import durable
+from canarysync import durable, examine
 from canarysync.errors import Exit
 from canarysync.sandbox import Endpoint, Sandbox
 from tests.support import PATIENCE_S, Site, make_site, score, wait_for
@@ -146,6 +147,7 @@ def at_open(patch: pytest.MonkeyPatch, changing: Changing, which: int) -> None:
             changing.happens_to(Path(os.fsdecode(path)))
         return opened(path, *arguments, **more)
 
+    patch.setattr(examine, "MANY", math.inf)  # in this process
     patch.setattr(os, "open", watched)
 
 
@@ -154,8 +156,16 @@ def between_look_and_read(patch: pytest.MonkeyPatch, changing: Changing) -> None
 
 
 def between_read_and_send(patch: pytest.MonkeyPatch, changing: Changing) -> None:
-    """The second time that the file is opened is for its fsync, right before the intent."""
-    at_open(patch, changing, 2)
+    """Where what was read is made durable, right before the intent."""
+    sync = durable.sync_files
+
+    def watched(fds: Collection[int]) -> dict[int, OSError]:
+        for fd in fds:
+            changing.happens_to(Path(os.readlink(f"/proc/self/fd/{fd}")))
+        return sync(fds)
+
+    patch.setattr(examine, "MANY", math.inf)  # in this process
+    patch.setattr(durable, "sync_files", watched)
 
 
 def while_it_is_sent(patch: pytest.MonkeyPatch, changing: Changing) -> None:
