@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import signal
@@ -21,12 +22,13 @@ import pytest
 from canarysync import remote
 from canarysync.answers import Answer, NoAnswer, Reply
 from canarysync.errors import IoTrouble, SetupError
+from canarysync.examine import answers
 from canarysync.exchange import Request, Way
 from canarysync.line import Line
 from canarysync.remote import Remote
 from canarysync.sender import Sender
 from canarysync.upload import Http
-from tests.support import PATIENCE_S, wait_for
+from tests.support import PATIENCE_S, score, wait_for
 from tests.system.raw_api import HANG_UP, Asked, RawApi, plain
 
 GET = Request("GET", "/v2/org/assessment/0/get-scores", {"Authorization": "Bearer t"})
@@ -124,6 +126,51 @@ def test_what_was_told_of_each_request(api: RawApi) -> None:
 
     assert told == [("put-score", reply)]
     assert (sample.pushed_back, sample.in_flight) == (False, 1)
+
+
+# --- it is asked something else ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def question(tmp_path: Path) -> list[tuple[str, int, str]]:
+    path = tmp_path / "visit.json"
+    path.write_text(json.dumps(score()))
+    return [(str(path), 1 << 20, "json")]
+
+
+def test_files_are_examined_whatever_requests_wait_for(api: RawApi, question: list[tuple[str, int, str]]) -> None:
+    never = Never(api)
+    with closing(Remote(way(api.url), {})) as distant:
+        distant.check()
+        began(distant, GET)
+        never.asked.get(timeout=PATIENCE_S)
+
+        assert distant.ask(question) == answers(question) != [None]
+
+
+def test_a_question_that_it_cannot_answer_costs_nothing_else(api: RawApi, question: list[tuple[str, int, str]]) -> None:
+    with closing(Remote(way(api.url), {})) as distant:
+        distant.check()
+        first = child_of(distant)
+
+        assert distant.ask([("/nowhere", "much", "latin")]) is None
+        assert distant.ask(question) == answers(question)
+        assert child_of(distant) == first
+
+
+def test_who_is_asked_and_ends_says_nothing(api: RawApi, question: list[tuple[str, int, str]]) -> None:
+    with closing(Remote(way(api.url), {})) as distant:
+        distant.check()
+        pid, told = child_of(distant), SimpleQueue[object]()
+        os.kill(pid, signal.SIGSTOP)
+        threading.Thread(target=lambda: told.put(distant.ask(question))).start()
+        child = distant._child
+        assert child is not None
+        wait_for(lambda: bool(child.asked), "the question to be asked")
+        os.kill(pid, signal.SIGKILL)
+
+        assert told.get(timeout=PATIENCE_S) is None
+        assert distant.ask(question) is None, "another one is started for the next request"
 
 
 # --- it ends ------------------------------------------------------------------------------------------
