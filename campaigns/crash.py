@@ -55,7 +55,7 @@ _LAUNCHER = """
 import os, signal
 from canarysync import cli, demo, durable, sandbox, service, views  # all that a run imports
 import jsonschema, yaml, requests, sqlite3
-durable.TOGETHER_FROM = 2  # the campaign has few files
+durable.TOGETHER_FROM = 1  # the campaign has few files
 os.kill(os.getpid(), signal.SIGSTOP)
 cli.main()
 """
