@@ -109,7 +109,7 @@ REVERTS = (
     ),
     Revert(
         "the sync of what is sent",
-        (("examine.py", "durable.sync_files([fd for fd, good in opened if good is not None])", "dict[int, OSError]()"),),
+        (("examine.py", "durable.sync_files([fd for fd, good in opened if good is not None])", "set[int]()"),),
         watched_by=("tests/unit/test_examine.py",),
     ),
     Revert(
