@@ -24,6 +24,7 @@ _MEMINFO = Path("/proc/meminfo")
 _UNWRITTEN = re.compile(rb"^(?:Dirty|Writeback):\s*(\d+) kB$", re.MULTILINE)
 _apart: set[int] = set()
 
+_SYNC_FILE_RANGE_WAIT_BEFORE = 1
 _SYNC_FILE_RANGE_WRITE = 2
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
@@ -179,6 +180,7 @@ def _pays_together(device: int, fds: Sequence[int]) -> bool:
     return (
         len(fds) >= TOGETHER_FROM
         and _TELLS_OF_ERRORS
+        and hasattr(_libc, "sync_file_range")
         and device not in _apart
         and _file_system(fds[0]) in _SYNCED_AS_A_WHOLE
         and _unwritten_bytes() <= _UNWRITTEN_MOST_BYTES
@@ -187,7 +189,8 @@ def _pays_together(device: int, fds: Sequence[int]) -> bool:
 
 def _sync_together(device: int, fds: Sequence[int]) -> dict[int, OSError]:
     """With one syncfs(2); the fsync behind it empties the disk's cache in any case. An error may be any file's: then it
-    is that of all, and from now on each has its own."""
+    is that of all, and from now on each has its own. One that others were told of before these files were opened, only
+    the files themselves tell."""
     try:
         if _libc.syncfs(fds[0]) != 0:
             code = ctypes.get_errno()
@@ -196,7 +199,26 @@ def _sync_together(device: int, fds: Sequence[int]) -> dict[int, OSError]:
     except OSError as error:
         _apart.add(device)
         return {fd: OSError(*error.args) for fd in fds}
-    return {}
+    failed: dict[int, OSError] = {}
+    for fd in fds:
+        try:
+            _wait_until_written(fd)
+        except OSError as error:
+            failed[fd] = error
+    if failed:
+        _apart.add(device)
+    return failed
+
+
+def _wait_until_written(fd: int) -> None:
+    """For what is being written of an open file: nothing, behind a syncfs. Raises OSError if some of it ever could not
+    be, as fsync does, but does not empty the disk's cache."""
+    zero = ctypes.c_int64(0)
+    if _libc.sync_file_range(fd, zero, zero, _SYNC_FILE_RANGE_WAIT_BEFORE) != 0:
+        code = ctypes.get_errno()
+        if code not in _NOT_SUPPORTED:
+            raise OSError(code, os.strerror(code))
+        os.fsync(fd)
 
 
 def _file_system(fd: int) -> int:

@@ -199,12 +199,15 @@ def test_the_kernels_own_move_overwrites_nothing_either(tmp_path: Path) -> None:
 
 
 class Calls:
-    """Stands in for the C library. ``code``: what syncfs fails with."""
+    """Stands in for the C library. ``code``: what syncfs fails with; ``unwritten``: what sync_file_range fails with,
+    and for which file."""
 
-    def __init__(self, magic: int, code: int = 0) -> None:
+    def __init__(self, magic: int, code: int = 0, unwritten: tuple[int, int] = (-1, 0)) -> None:
         self.synced: list[int] = []
+        self.waited: list[int] = []
         self._magic = magic
         self._code = code
+        self._unwritten = unwritten
 
     def fstatfs(self, _: int, told: Any) -> int:
         told[0] = self._magic
@@ -214,6 +217,14 @@ class Calls:
         self.synced.append(fd)
         ctypes.set_errno(self._code)
         return -1 if self._code else 0
+
+    def sync_file_range(self, fd: int, _offset: object, _length: object, flags: int) -> int:
+        if flags != durable._SYNC_FILE_RANGE_WAIT_BEFORE:
+            return 0
+        self.waited.append(fd)
+        unwritten, code = self._unwritten
+        ctypes.set_errno(code)
+        return -1 if fd == unwritten else 0
 
 
 @pytest.fixture
@@ -296,6 +307,28 @@ def test_an_error_of_all_may_be_any_files_and_then_each_has_its_own(
     assert len({id(error) for error in failed.values()}) == len(neighbours), "each is raised for itself"
     assert durable.sync_files(neighbours) == {}
     assert (calls.synced, fsynced) == ([neighbours[0]], neighbours)
+
+
+def test_an_error_that_others_were_told_of_before_is_told_by_the_file(
+    neighbours: list[int], fsynced: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """syncfs tells each opener of what happens from then on, and of what nobody was told; fsync tells it by file."""
+    calls = Calls(EXT4, unwritten=(neighbours[3], errno.EIO))
+    monkeypatch.setattr(durable, "_libc", calls)
+
+    assert [(fd, error.errno) for fd, error in durable.sync_files(neighbours).items()] == [(neighbours[3], errno.EIO)]
+    assert calls.waited == neighbours
+    durable.sync_files(neighbours)
+    assert fsynced == [neighbours[0], *neighbours], "then each has its own"
+
+
+def test_a_file_that_cannot_tell_without_an_fsync_has_its_own(
+    neighbours: list[int], fsynced: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "_libc", Calls(EXT4, unwritten=(neighbours[3], errno.ENOSYS)))
+
+    assert durable.sync_files(neighbours) == {}
+    assert fsynced == [neighbours[0], neighbours[3]]
 
 
 def test_of_files_that_are_synced_each_only_those_that_failed_did(
