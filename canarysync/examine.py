@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from canarysync import durable
 from canarysync.model import Identity, Rejection, Score, Signature, Syntax
 from canarysync.parse import parse
-from canarysync.reading import Content, open_safely, read_open
+from canarysync.reading import NO_FSYNC, Content, open_safely, read_open
 from canarysync.validate import validate
 
 MOST_BYTES = 64 << 10
@@ -36,11 +36,20 @@ class Good(NamedTuple):
     score: Score
 
 
-Examine = Callable[[Sequence[Question]], Sequence[Good | None]]
-"""None where a file is not good, or cannot be read, or cannot be synced: then whoever asks finds out why."""
+class Unsynced(NamedTuple):
+    """It could not be synced; the number of the error. Whoever asks is not to try that again at once: the kernel tells
+    of such an error once, and calls the next fsync a success."""
+
+    code: int
 
 
-def examine(questions: Sequence[Question]) -> list[Good | None]:
+Found = Good | Unsynced | None
+"""None where a file is not good, or cannot be read, or knows no fsync: then whoever asks finds out why."""
+
+Examine = Callable[[Sequence[Question]], Sequence[Found]]
+
+
+def examine(questions: Sequence[Question]) -> list[Found]:
     """Examine them here."""
     with ExitStack() as stack:
         opened: list[tuple[int, Good | None]] = []
@@ -53,19 +62,23 @@ def examine(questions: Sequence[Question]) -> list[Good | None]:
                 stack.callback(os.close, fd)
                 opened.append((fd, _good(fd, question)))
         failed = durable.sync_files([fd for fd, good in opened if good is not None])
-        return [None if fd in failed else good for fd, good in opened]
+        return [_unsynced(failed[fd]) if fd in failed else good for fd, good in opened]
 
 
 def _good(fd: int, question: Question) -> Good | None:
     try:
         content = read_open(fd, min(question.most_bytes, MOST_BYTES))
-    except OSError:
+        if not isinstance(content, Content):
+            return None
+        document = parse(content.data, question.syntax)
+        score = document if isinstance(document, Rejection) else validate(document)
+    except Exception:  # trouble with the file, or a defect that it brings to light: no other file's matter
         return None
-    if not isinstance(content, Content):
-        return None
-    document = parse(content.data, question.syntax)
-    score = document if isinstance(document, Rejection) else validate(document)
     return None if isinstance(score, Rejection) else Good(content, score)
+
+
+def _unsynced(error: OSError) -> Unsynced | None:
+    return None if error.errno is None or error.errno in NO_FSYNC else Unsynced(error.errno)
 
 
 # --- in another process ------------------------------------------------------------------------------
@@ -75,7 +88,7 @@ def elsewhere(ask: Callable[[Any], Any]) -> Examine:
     """Have many examined in another process. ``ask`` gives plain values to ``answers`` there, and returns what that
     says; None where there is nobody to ask."""
 
-    def examine_there(questions: Sequence[Question]) -> Sequence[Good | None]:
+    def examine_there(questions: Sequence[Question]) -> Sequence[Found]:
         values = None
         if len(questions) >= MANY:
             values = ask([(path, most_bytes, syntax.value) for path, most_bytes, syntax in questions])
@@ -87,13 +100,13 @@ def elsewhere(ask: Callable[[Any], Any]) -> Examine:
 def answers(values: Sequence[tuple[str, int, str]]) -> list[Any]:
     """What to say, as plain values, to somebody who asks from another process."""
     questions = [Question(path, most_bytes, Syntax(syntax)) for path, most_bytes, syntax in values]
-    return [_packed(good) for good in examine(questions)]
+    return [_packed(found) for found in examine(questions)]
 
 
-def _packed(good: Good | None) -> Any:
-    if good is None:
-        return None
-    content, score = good
+def _packed(found: Found) -> Any:
+    if not isinstance(found, Good):
+        return found and found.code
+    content, score = found
     identity = score.identity
     return (
         (content.data, content.sha256, tuple(content.signature)),
@@ -102,9 +115,11 @@ def _packed(good: Good | None) -> Any:
     )
 
 
-def _unpacked(values: Any) -> Good | None:
+def _unpacked(values: Any) -> Found:
     if values is None:
         return None
+    if isinstance(values, int):
+        return Unsynced(values)
     (data, sha256, signature), identity, (assessment_id, score_id, body) = values
     score = Score(assessment_id, score_id, Identity(*identity), body)
     return Good(Content(data, sha256, Signature(*signature)), score)

@@ -12,6 +12,7 @@ for the disk or the API, it yields, and others go on (passes.py). Two rules keep
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -20,7 +21,7 @@ from canarysync.answers import Deferred, HoldApi, InDoubt, Refused, Unreachable,
 from canarysync.calls import Unanswerable, Unreadable
 from canarysync.candidates import syntax_of
 from canarysync.config import DoubtPolicy, Route
-from canarysync.examine import MOST_BYTES, Good, Question
+from canarysync.examine import MOST_BYTES, Found, Question, Unsynced
 from canarysync.ledger import DECIDED, Draft, Entry, Taken
 from canarysync.model import (
     SEND_AGAIN,
@@ -139,13 +140,16 @@ class Pipeline:
     def _examined(
         self, name: str, looked: Look, *, may_send: bool
     ) -> Pass[tuple[Content | NotRead, Valid | Rejection] | NotRead]:
-        """What is in the file, and our own verdict on it, if there is something to judge."""
+        """What is in the file, and our own verdict on it, if there is something to judge. Raises OSError where it
+        could not be synced."""
         kind, signature = looked
         if may_send and kind is Kind.FILE and signature is not None and signature.size_bytes <= MOST_BYTES:
             question = Question(self._path(name), self._route.max_size_bytes, syntax_of(name))
-            good: Good | None = yield AskTogether(self._examine, question)
-            if good is not None:
-                return good.content, Valid(good.score, good.content, on_disk=True)
+            examined: Found = yield AskTogether(self._examine, question)
+            if isinstance(examined, Unsynced):
+                raise OSError(examined.code, os.strerror(examined.code))
+            if examined is not None:
+                return examined.content, Valid(examined.score, examined.content, on_disk=True)
         found = reading.read(self._path(name), self._route.max_size_bytes, looked)
         if isinstance(found, NotRead) and _undecided(found):
             return found
@@ -232,11 +236,11 @@ class Pipeline:
         if not isinstance(token, Token):
             return api_trouble(token, entry)
         if valid.on_disk:
-            there = reading.look(self._path(name))[0] is not Kind.MISSING
+            kind, _ = reading.look(self._path(name))
         else:
-            there = yield from reading.sync(self._path(name))
-        if not there:
-            return self._not_read(entry, NotRead(Kind.MISSING))
+            kind = Kind.FILE if (yield from reading.sync(self._path(name))) else Kind.MISSING
+        if kind in (Kind.MISSING, Kind.UNREADABLE):
+            return self._not_read(entry, NotRead(kind))
         if entry is not None:
             entry = self._ledger.intend_again(entry, self._now(), resent=resent)
             return (yield from self._put(entry, valid, token, unsure=unsure))

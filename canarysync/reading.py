@@ -14,6 +14,9 @@ from canarysync.passes import OnDisk, Pass
 
 CHUNK_BYTES = 1 << 20
 
+NO_FSYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.EROFS})
+"""So a file system says that it cannot fsync a file, or need not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -119,7 +122,7 @@ def sync(path: str | Path) -> Pass[bool]:
     try:
         yield OnDisk(files=(fd,))
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.EROFS):
+        if error.errno not in NO_FSYNC:
             raise
     finally:
         os.close(fd)

@@ -11,14 +11,14 @@ import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from canarysync import logs
+from canarysync import durable, logs
 from canarysync.candidates import MARKER
 from canarysync.errors import Exit
 from canarysync.sandbox import Endpoint, Sandbox
@@ -322,6 +322,48 @@ def test_a_trouble_in_reading_is_no_verdict_on_the_file(
 ) -> None:
     at_first_open(monkeypatch, site.put(NAME, VALID), fail_with(number), times=2)  # it looks twice
     assert site.once().exit_code() == Exit.TRY_AGAIN
+    assert (site.waiting(), puts(sandbox)) == ([NAME], 0)
+    assert site.once().exit_code() == Exit.OK
+    site.assert_all_done_once([NAME], stored(sandbox))
+
+
+def test_what_could_not_be_synced_is_not_sent_in_the_same_pass(
+    site: Site, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells of a write error once: an fsync right after it would be said to succeed."""
+    site.put(NAME, VALID)
+    sync, todo = durable.sync_files, [errno.EIO]
+
+    def fails_once(fds: Collection[int]) -> dict[int, OSError]:
+        return {fd: OSError(todo.pop(), "") for fd in fds} if todo and fds else sync(fds)
+
+    monkeypatch.setattr(durable, "sync_files", fails_once)
+    assert site.once().exit_code() == Exit.TRY_AGAIN
+    assert (site.waiting(), puts(sandbox)) == ([NAME], 0)
+    assert site.once().exit_code() == Exit.OK
+    site.assert_all_done_once([NAME], stored(sandbox))
+
+
+def test_what_cannot_be_seen_any_more_is_not_sent(
+    site: Site, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = site.put(NAME, VALID)
+    sync, lstat = durable.sync_files, os.lstat
+
+    def stale(target: Any, *arguments: Any, **more: Any) -> os.stat_result:
+        if target == str(path):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return lstat(target, *arguments, **more)
+
+    def then_stale(fds: Collection[int]) -> dict[int, OSError]:
+        failed = sync(fds)
+        if fds:
+            patch.setattr(os, "lstat", stale)
+        return failed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "sync_files", then_stale)
+        assert site.once().exit_code() == Exit.TRY_AGAIN
     assert (site.waiting(), puts(sandbox)) == ([NAME], 0)
     assert site.once().exit_code() == Exit.OK
     site.assert_all_done_once([NAME], stored(sandbox))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from canarysync import durable, examine
-from canarysync.examine import Question
+from canarysync.examine import Good, Question, Unsynced
 from canarysync.model import Rejection, Syntax
 from canarysync.parse import parse
 from canarysync.reading import Content, read
@@ -68,25 +68,43 @@ def test_what_is_not_good_is_left_to_who_asks(ask: Ask, tmp_path: Path) -> None:
     assert [good is not None for good in found] == [False] * 8 + [True]
 
 
-def test_a_file_that_cannot_be_synced_is_not_good(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("code", "told"), [(errno.EIO, Unsynced(errno.EIO)), (errno.EINVAL, None)])
+def test_a_file_that_cannot_be_synced_is_not_good(
+    code: int, told: Unsynced | None, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor to be synced again at once, unless its file system knows no fsync: the next one would be said to succeed."""
     synced: list[str] = []
 
     def sync(fds: Collection[int]) -> dict[int, OSError]:
         synced.extend(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) for fd in fds)
-        return {list(fds)[1]: OSError(errno.EIO, "")}
+        return {list(fds)[1]: OSError(code, "")}
 
     monkeypatch.setattr(durable, "sync_files", sync)
     questions = [ask("a.json", text(1)), ask("bad.json", "{}"), ask("b.json", text(2)), ask("c.json", text(3))]
 
-    assert [good is not None for good in examine.examine(questions)] == [True, False, False, True]
+    a, bad, b, c = found = examine.examine(questions)
+    assert (isinstance(a, Good), bad, b, isinstance(c, Good)) == (True, None, told, True)
+    assert [examine._unpacked(examine._packed(each)) for each in found] == found
     assert synced == ["a.json", "b.json", "c.json"], "what is not good need not be"
+
+
+def test_a_defect_that_one_file_brings_to_light_is_no_other_files_matter(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defective(data: bytes, syntax: Syntax) -> object:
+        return parse(data, syntax) if data != b"{}" else 1 / 0
+
+    monkeypatch.setattr(examine, "parse", defective)
+    questions = [ask("a.json", text(1)), ask("bad.json", "{}"), ask("b.json", text(2))]
+
+    assert [good is not None for good in examine.examine(questions)] == [True, False, True]
 
 
 def test_no_descriptor_is_left_open(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     questions = [ask("a.json", text(1)), ask("b.json", "{"), Question("/nowhere", 1, Syntax.JSON)]
     before = len(os.listdir("/proc/self/fd"))
     examine.examine(questions)
-    monkeypatch.setattr(examine, "parse", lambda data, syntax: 1 / 0)
+    monkeypatch.setattr(durable, "sync_files", lambda fds: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         examine.examine(questions)
 
