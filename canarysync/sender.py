@@ -94,7 +94,10 @@ class Sender:
             told = answers(questions)
         except Exception:  # a defect: who asks will examine them too, and find out
             told = None
-        self._line.send((number, told))
+        try:
+            self._line.send((number, told))
+        except (MemoryError, ValueError):  # nothing has left yet, and requests are in hand
+            self._line.send((number, None))
 
     def _look_after(self) -> float | None:
         """Returns after how many seconds to do so again, if nothing comes before."""

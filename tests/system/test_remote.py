@@ -158,6 +158,20 @@ def test_a_question_that_it_cannot_answer_costs_nothing_else(api: RawApi, questi
         assert child_of(distant) == first
 
 
+def test_an_answer_that_there_is_no_memory_for_does_not_end_it(question: list[tuple[str, int, str]]) -> None:
+    """Requests may be in hand."""
+    told: list[object] = []
+
+    class Narrow:
+        def send(self, value: tuple[int, object]) -> None:
+            if value[1] is not None:
+                raise MemoryError
+            told.append(value)
+
+    Sender(Narrow(), None, 1)._answer(7, question)  # type: ignore[arg-type]
+    assert told == [(7, None)]
+
+
 def test_who_is_asked_and_ends_says_nothing(api: RawApi, question: list[tuple[str, int, str]]) -> None:
     with closing(Remote(way(api.url), {})) as distant:
         distant.check()
