@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 TOGETHER_FROM = 8
 """So many neighbours at least are synced together."""
 
-_SYNCED_AS_A_WHOLE = frozenset({0xEF53})  # ext4: where this was tried
+_SYNCED_AS_A_WHOLE = frozenset({0xEF53})  # ext4, where this was tried, as ext2 and ext3
 _UNWRITTEN_MOST_BYTES = 64 << 20  # a disk that is not quick writes it in a second
 _TELLS_OF_ERRORS = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (5, 8)  # syncfs does since
 _MEMINFO = Path("/proc/meminfo")

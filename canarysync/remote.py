@@ -86,7 +86,7 @@ class _Child:
             except TimeoutError:
                 if had_something_in_hand:
                     self.process.kill()
-                had_something_in_hand = bool(self.pending)
+                had_something_in_hand = bool(self.pending or self.asked)
 
     def greet(self, greeting: tuple[str, ...]) -> None:
         """It says that it can make requests; or why it cannot."""

@@ -172,6 +172,17 @@ def test_an_answer_that_there_is_no_memory_for_does_not_end_it(question: list[tu
     assert told == [(7, None)]
 
 
+def test_one_that_hangs_is_killed_whatever_it_was_asked(
+    api: RawApi, question: list[tuple[str, int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_SPARE_S", 0.1)
+    with closing(Remote(way(api.url, connect_timeout_s=0.1, read_timeout_s=0.1), {})) as distant:
+        distant.check()
+        os.kill(child_of(distant), signal.SIGSTOP)
+
+        assert distant.ask(question) is None
+
+
 def test_who_is_asked_and_ends_says_nothing(api: RawApi, question: list[tuple[str, int, str]]) -> None:
     with closing(Remote(way(api.url), {})) as distant:
         distant.check()
