@@ -29,8 +29,8 @@ for module in (desks, loop, roster, visits):
 
 STUCK = """
 import threading
-from canarysync import reading
-reading.read = lambda *_: threading.Event().wait()
+from canarysync import examine
+examine.open_safely = lambda *_: threading.Event().wait()
 """
 """A deadlock of our own, while all folders are well."""
 

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pytest
 
-from canarysync import crew, reading
+from canarysync import crew, examine
 from canarysync.daemon import desks, loop
 from canarysync.daemon.desks import HINTED_MOST
 from canarysync.errors import Exit
@@ -247,15 +247,15 @@ def test_a_file_that_waits_for_two_that_hang_is_not_left_with_them(site: Site, m
     monkeypatch.setattr(crew, "HANGS_S", 2.0)
     for module in (desks, loop):
         monkeypatch.setattr(module, "SLOW_S", 0.2)
-    go, hanging, real = threading.Event(), list[str](), reading.read
+    go, hanging, real = threading.Event(), list[str](), examine.open_safely
 
-    def read(path: str, *more: Any) -> reading.Content | reading.NotRead:
+    def opened(path: str) -> int:
         if "hangs" in path:
             hanging.append(path)
             go.wait(PATIENCE_S)
-        return real(path, *more)
+        return real(path)
 
-    monkeypatch.setattr(reading, "read", read)
+    monkeypatch.setattr(examine, "open_safely", opened)
     with service(site.config, os.environ) as daemon, running(daemon):
         site.put("hangs.json", score(1))
         wait_for(lambda: hanging, "the first one")
