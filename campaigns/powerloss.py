@@ -1,6 +1,6 @@
 """Pull the plug: one real run is recorded, and the real program is started on all that a disk may hold of it.
 
-    make powerloss        at every fsync
+    make powerloss        at every fsync and syncfs
     python -m campaigns.powerloss --every --torn 4 --twice 3
 
 `run-once` goes over the files of campaigns/crash.py under strace. Its calls are replayed on a disk that knows what
