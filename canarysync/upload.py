@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import socket
+import http.client
 import ssl
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from functools import partial
+from queue import Empty, LifoQueue
+from typing import cast
 from urllib.parse import urlsplit
 
 import requests
@@ -17,6 +18,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from canarysync import __version__
 from canarysync.answers import Answer, NoAnswer, Reply
+from canarysync.connections import Connection, TlsConnection, UnderWay
 from canarysync.deadlines import Deadlines
 from canarysync.errors import SetupError
 from canarysync.exchange import Request, Then, Way
@@ -41,60 +43,6 @@ _NEVER_SENT = {
 }
 
 
-class _UnderWay:
-    """A request under way: whom it trusts, and the connection that it goes over, once that is known."""
-
-    __slots__ = ("connection", "trust")
-
-    def __init__(self, trust: Trust) -> None:
-        self.trust = trust
-        self.connection: urllib3.connection.HTTPConnection | None = None
-
-    def cut(self) -> None:
-        """End whatever is going on there: a thread that waits for the server gets an error."""
-        socket_ = getattr(self.connection, "sock", None)
-        socket_ = getattr(socket_, "socket", socket_)  # TLS within the TLS to a proxy is no socket, but has one
-        with suppress(OSError):
-            if socket_ is not None:
-                socket_.shutdown(socket.SHUT_RDWR)
-
-
-_this_thread = threading.local()  # .request: the _UnderWay that it is making
-
-
-class _Connection(urllib3.connection.HTTPConnection):
-    """A connection that says by whom it is used, and sends a request as a whole: head and body in one packet."""
-
-    _parts: list[bytes] | None = None
-
-    def connect(self) -> None:
-        _this_thread.request.connection = self
-        super().connect()
-
-    def request(self, *arguments: Any, **more: Any) -> None:
-        _this_thread.request.connection = self
-        parts: list[bytes] = []
-        self._parts = parts
-        super().request(*arguments, **more)
-        self._parts = None
-        self.send(b"".join(parts))
-
-    def send(self, data: Any) -> None:
-        if self._parts is None:
-            super().send(data)
-        else:
-            self._parts.append(data)
-
-
-class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):
-    def connect(self) -> None:
-        """With the one context, to the proxy too, instead of one that reads all the authorities anew."""
-        self.ssl_context, self.ca_certs = _this_thread.request.trust.context(), None
-        if self.proxy_config is not None:
-            self.proxy_config = self.proxy_config._replace(ssl_context=self.ssl_context)
-        super().connect()
-
-
 class Http:
     """Connections to one host for the whole process: keep-alive, certificates always verified, no hidden settings.
 
@@ -108,13 +56,15 @@ class Http:
         """``environment`` may name a proxy. Raises SetupError where no request could ever be made that way."""
         self._trust = _trust(way)
         self._pool, self._prefix = _connections(way, environment)
+        self._connections = cast(LifoQueue[Connection | None], self._pool.pool)
+        self._read_timeout_s = way.read_timeout_s
         self._timeout = urllib3.Timeout(connect=way.connect_timeout_s, read=way.read_timeout_s)
         self._most_s = way.most_s
         self._deadlines = Deadlines()
 
     def request(self, request: Request) -> Reply:
         """One attempt. Redirects are not followed; an answer is read for a bounded time."""
-        under_way = _this_thread.request = _UnderWay(self._trust)
+        under_way = UnderWay(self._trust)
         with self._deadlines.within(self._most_s, under_way.cut):
             return self._attempt(request)
 
@@ -124,12 +74,43 @@ class Http:
             then(self.request(request))
 
     def _attempt(self, request: Request) -> Reply:
+        path, headers = self._prefix + request.path, {**_HEADERS, **request.headers}
+        connection = self._open_one()
+        if connection is None:
+            return self._over_another(request, path, headers)
+        kept = False
+        try:
+            with connection.again(request.method, path, request.body, headers, self._read_timeout_s) as response:
+                answer = _answer(
+                    response.status, response.getheader, response.read1, response.length, request.most_bytes
+                )
+            kept = answer.complete and not response.will_close
+        except (http.client.HTTPException, OSError) as error:
+            return _no_answer(error)
+        else:
+            return answer
+        finally:
+            if not kept:  # what was not read to its end must not meet the next request
+                connection.close()
+            self._connections.put(connection)
+
+    def _open_one(self) -> Connection | None:
+        """A connection that a request can go over at once."""
+        with suppress(Empty):
+            connection = self._connections.get_nowait()
+            if connection is not None and connection.is_connected:
+                return connection
+            self._connections.put(connection)  # urllib3 will open it again
+        return None
+
+    def _over_another(self, request: Request, path: str, headers: Mapping[str, str]) -> Reply:
+        """Open a connection, and make the request."""
         try:
             response = self._pool.urlopen(
                 request.method,
-                self._prefix + request.path,
+                path,
                 request.body,
-                {**_HEADERS, **request.headers},
+                headers,
                 retries=_NO_RETRIES,
                 redirect=False,
                 assert_same_host=False,
@@ -140,7 +121,8 @@ class Http:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             return _no_answer(error)
         try:
-            return _answer(response, request.most_bytes)
+            read = partial(response.read1, decode_content=False)
+            return _answer(response.status, response.headers.get, read, response.length_remaining, request.most_bytes)
         finally:  # what was not read to its end must not meet the next request
             response.close()
             response.release_conn()
@@ -163,37 +145,36 @@ def _connections(way: Way, environment: Mapping[str, str]) -> tuple[urllib3.HTTP
         hint = "mend api.proxy or HTTPS_PROXY: http://HOST:PORT" if through else "mend api.url: https://HOST"
         raise SetupError("make requests to", to, "no connection can be made to such an address", hint) from None
     pool = cast(urllib3.HTTPConnectionPool, found)
-    pool.ConnectionCls = _TlsConnection if pool.scheme == "https" else _Connection
+    pool.ConnectionCls = TlsConnection if pool.scheme == "https" else Connection
     return pool, url.path_url.rstrip("/")
 
 
-def _answer(response: urllib3.BaseHTTPResponse, most_bytes: int) -> Answer:
-    if response.status < 200:  # not read: it is the final answer that would come
-        return Answer(response.status, complete=False)
-    content, complete = _read(response, most_bytes)
-    headers = response.headers
-    return Answer(
-        response.status,
-        headers.get("Content-Type", ""),
-        content,
-        headers.get("Retry-After"),
-        complete,
-        headers.get("Date"),
-    )
+def _answer(
+    status: int,
+    header: Callable[[str], str | None],
+    read: Callable[[int], bytes],
+    length: int | None,
+    most_bytes: int,
+) -> Answer:
+    """``length``: of the body, where that is known."""
+    if status < 200:  # not read: it is the final answer that would come
+        return Answer(status, complete=False)
+    content, complete = _read(read, length, most_bytes)
+    return Answer(status, header("Content-Type") or "", content, header("Retry-After"), complete, header("Date"))
 
 
-def _read(response: urllib3.BaseHTTPResponse, most_bytes: int) -> tuple[bytes, bool]:
+def _read(read: Callable[[int], bytes], length: int | None, most_bytes: int) -> tuple[bytes, bool]:
     """The body as it came, and whether that is all of it: no decoding, so no bombs."""
     parts, size = [], 0
     try:
-        while part := response.read1(_CHUNK_BYTES, decode_content=False):
+        while size != length and (part := read(_CHUNK_BYTES)):
             parts.append(part)
             size += len(part)
             if size > most_bytes:
                 return b"".join(parts), False
-    except (urllib3.exceptions.HTTPError, OSError):
+    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError):
         return b"".join(parts), False
-    return b"".join(parts), True
+    return b"".join(parts), length is None or size == length
 
 
 def _trust(way: Way) -> Trust:

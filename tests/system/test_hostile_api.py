@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from canarysync.answers import Deferred, HoldApi
+from canarysync.answers import Answer, Deferred, HoldApi
 from canarysync.auth import tokens_for
 from canarysync.errors import Exit
+from canarysync.exchange import Request
 from canarysync.model import Token
 from canarysync.report import Event
 from canarysync.score_api import Api
@@ -101,6 +102,25 @@ def test_whatever_is_answered_at_first_the_score_is_there_once_in_the_end(
     assert_all_there_once(site, api, names)
     assert api.count("put") == len(EVILS), "what was taken is not sent again"
     assert_no_defect(caplog)
+
+
+@pytest.mark.timeout(60)
+def test_whatever_is_answered_over_a_connection_in_use_ends_and_never_meets_the_next_request(tmp_path: Path) -> None:
+    """The second request of a connection takes a shorter way; the one after it has its own answer all the same."""
+    with RawApi() as api, closing(Http(only_doubt(tmp_path, api.url).config.api.way, {})) as http:
+        for name, evil in EVILS.items():
+            for number in range(3):
+                api.says = lambda asked, evil=evil: evil(api.carry_out(asked))  # type: ignore[misc]
+                if number != 1:
+                    api.says = honest
+                with memory_of_at_most(8 * MIB):
+                    reply = http.request(Request("PUT", f"/v2/org/assessment/{number}/put-score", {}, b"{}", 64 << 10))
+                if number != 1:
+                    assert isinstance(reply, Answer), name
+                    assert json.loads(reply.body) == {"uuid": api.scores[-1][0]}, name
+                    assert reply.complete, name
+            assert [asked.assessment for asked in api.asked[-3:]] == ["0", "1", "2"], name
+            assert api.asked[-2].connection == api.asked[-3].connection, name
 
 
 @pytest.mark.timeout(60)
