@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from queue import Empty, LifoQueue
+from queue import Empty, Full, LifoQueue
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -92,7 +92,7 @@ class Http:
         finally:
             if not kept:  # what was not read to its end must not meet the next request
                 connection.close()
-            self._connections.put(connection)
+            self._put_back(connection)
 
     def _open_one(self) -> Connection | None:
         """A connection that a request can go over at once."""
@@ -100,8 +100,16 @@ class Http:
             connection = self._connections.get_nowait()
             if connection is not None and connection.is_connected:
                 return connection
-            self._connections.put(connection)  # urllib3 will open it again
+            self._put_back(connection)  # urllib3 will open it again
         return None
+
+    def _put_back(self, connection: Connection | None) -> None:
+        """As urllib3 does: where there are enough without it, it is closed."""
+        try:
+            self._connections.put_nowait(connection)
+        except Full:
+            if connection is not None:
+                connection.close()
 
     def _over_another(self, request: Request, path: str, headers: Mapping[str, str]) -> Reply:
         """Open a connection, and make the request."""

@@ -11,13 +11,14 @@ import socket
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from canarysync.answers import Answer, Deferred, HoldApi
+from canarysync.answers import Answer, Deferred, HoldApi, Reply
 from canarysync.auth import tokens_for
 from canarysync.errors import Exit
 from canarysync.exchange import Request
@@ -133,6 +134,22 @@ def test_whatever_comes_for_a_token_is_a_token_or_trouble(tmp_path: Path) -> Non
             assert isinstance(found, Token | Deferred | HoldApi), name
         api.says = honest
         assert tokens_for(config, {}, Api(http).post, utc_now).current() == Token("access-secret")
+
+
+@pytest.mark.timeout(60)
+def test_more_requests_at_a_time_than_connections_are_kept(tmp_path: Path) -> None:
+    def put(thread: int) -> list[Reply]:
+        path = f"/v2/org/assessment/{thread}/put-score"
+        return [http.request(Request("PUT", path, {}, b"{}", 64 << 10)) for _ in range(20)]
+
+    with RawApi() as api:
+        way = only_doubt(tmp_path, api.url, api__concurrency=1).config.api.way._replace(read_timeout_s=PATIENCE_S)
+        with closing(Http(way, {})) as http, ThreadPoolExecutor(4) as pool:
+            replies = [reply for found in pool.map(put, range(4)) for reply in found]
+    assert sorted(json.loads(reply.body)["uuid"] for reply in replies if isinstance(reply, Answer)) == sorted(
+        uuid for uuid, _, _ in api.scores
+    )
+    assert len(replies) == len(api.scores) == 80
 
 
 # --- redirects ---------------------------------------------------------------------------------------
