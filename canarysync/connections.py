@@ -15,7 +15,8 @@ from canarysync.trust import Trust
 
 
 class UnderWay:
-    """A request under way: whom it trusts, and the connection that it goes over, once that is known."""
+    """The request that this thread makes from now on: whom it trusts, and over which connection it goes, once that is
+    known."""
 
     __slots__ = ("connection", "trust")
 

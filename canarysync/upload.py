@@ -175,11 +175,13 @@ def _read(read: Callable[[int], bytes], length: int | None, most_bytes: int) -> 
     """The body as it came, and whether that is all of it: no decoding, so no bombs."""
     parts, size = [], 0
     try:
-        while size != length and (part := read(_CHUNK_BYTES)):
+        while part := read(_CHUNK_BYTES):
             parts.append(part)
             size += len(part)
             if size > most_bytes:
                 return b"".join(parts), False
+            if size == length:  # http.client would wait for more
+                break
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError):
         return b"".join(parts), False
     return b"".join(parts), length is None or size == length

@@ -144,6 +144,15 @@ def test_whatever_comes_for_a_token_is_a_token_or_trouble(tmp_path: Path) -> Non
         assert tokens_for(config, {}, Api(http).post, utc_now).current() == Token("access-secret")
 
 
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_a_refusal_without_a_body_keeps_its_connection_too(tmp_path: Path, body: bytes) -> None:
+    busy = RawApi(lambda asked: plain(body, status=b"503 Busy"))
+    with busy as api, closing(Http(only_doubt(tmp_path, api.url).config.api.way, {})) as http:
+        replies = [http.request(Request("PUT", "/v2/org/assessment/1/put-score", {}, b"{}")) for _ in range(3)]
+    assert [(reply.status, reply.complete) for reply in replies if isinstance(reply, Answer)] == [(503, True)] * 3
+    assert {asked.connection for asked in api.asked} == {1}
+
+
 @pytest.mark.timeout(60)
 def test_more_requests_at_a_time_than_connections_are_kept(tmp_path: Path) -> None:
     def put(thread: int) -> list[Reply]:
