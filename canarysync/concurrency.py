@@ -18,8 +18,8 @@ from typing import NamedTuple
 MOST = 128
 """The highest limit: so many threads and connections there may be."""
 
-_FIRST = 4
-"""It starts so: some files that arrive together need not wait for each other."""
+_FIRST = 16
+"""It starts so: a burst is soon at full speed, and an API that takes few at once has refused no more than these."""
 
 _ROUND_LEAST = 4
 _LATE = 2.0

@@ -110,8 +110,8 @@ def test_an_api_that_answers_at_once_gets_all_though_we_are_busy_with_ourselves(
 
 
 def test_who_sends_little_learns_nothing_and_forgets_nothing() -> None:
-    run = Run(lambda many, now_s: 0.1, waiting=5).until(60.0)
-    assert 5 <= run.limit.now <= 8
+    run = Run(lambda many, now_s: 0.1, waiting=20).until(60.0)
+    assert 20 <= run.limit.now <= 32
     run.waiting = NEVER
     run.until(70.0)
     found, run.waiting = run.limit.now, 1
