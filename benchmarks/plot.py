@@ -21,6 +21,7 @@ def draw(results: Results, path: Path) -> str:
         rates = {name: found.per_s for (at_s, name), found in results.items() if at_s == delay_s}
         colours = ["#d9822b" if name == "canarysync" else "#8a9ba8" for name in rates]
         axes.bar_label(axes.bar(list(rates), list(rates.values()), color=colours), fmt="{:,.0f}")
+        axes.margins(y=0.1)  # room for the label of the highest bar
         axes.set_title(f"API's delay {delay_s * 1000:g} ms")
         axes.set_ylabel("files/s, to the last PUT")
         axes.tick_params("x", rotation=30)
